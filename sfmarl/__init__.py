@@ -1,0 +1,48 @@
+"""Asynchronous multi-agent reinforcement learning on one machine.
+
+>>> import sfmarl
+>>> result = sfmarl.train(sfmarl.Config(env="mpe2.simple_spread_v3", env_kwargs={"N": 3}))
+>>> policy = result.policy()
+
+Public names are imported on first use, so that `import sfmarl` (and every worker process) stays light.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sfmarl.config import Config as Config
+    from sfmarl.errors import RunError as RunError
+    from sfmarl.errors import UsageError as UsageError
+    from sfmarl.evaluate import evaluate_run as evaluate_run
+    from sfmarl.policy import load_policy as load_policy
+    from sfmarl.runner import resume as resume
+    from sfmarl.runner import train as train
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Config": "sfmarl.config",
+    "RunError": "sfmarl.errors",
+    "UsageError": "sfmarl.errors",
+    "evaluate_run": "sfmarl.evaluate",
+    "load_policy": "sfmarl.policy",
+    "resume": "sfmarl.runner",
+    "train": "sfmarl.runner",
+}
+
+__all__ = ["Config", "RunError", "UsageError", "__version__", "evaluate_run", "load_policy", "resume", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its module the first time it is asked for (PEP 562)."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'sfmarl' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_HOME[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

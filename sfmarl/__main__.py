@@ -1,0 +1,8 @@
+"""`python -m sfmarl` is the command `sfmarl`."""
+
+import sys
+
+from sfmarl.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

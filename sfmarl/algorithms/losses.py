@@ -1,0 +1,58 @@
+"""The PPO family's losses as pure functions. Means run over the rows of `weight` 1; no other row has any influence."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def masked_mean(x: Tensor, weight: Tensor) -> Tensor:
+    """Return the mean of x [...] over the rows where weight [...] (0 or 1, float) is 1; 0 when there is none."""
+    return (x * weight).sum() / weight.sum().clamp_min(1.0)
+
+
+def clipped_surrogate(log_ratio: Tensor, advantage: Tensor, weight: Tensor, clip: float) -> Tensor:
+    """Return PPO's loss (Schulman et al. 2017, eq. 7), per agent: -mean min(r A, clip(r, 1 - clip, 1 + clip) A)."""
+    ratio = log_ratio.exp()
+    return -masked_mean(torch.minimum(ratio * advantage, ratio.clamp(1.0 - clip, 1.0 + clip) * advantage), weight)
+
+
+def policy_gradient(log_prob: Tensor, advantage: Tensor, weight: Tensor) -> Tensor:
+    """Return the plain policy-gradient loss -mean A log pi."""
+    return -masked_mean(log_prob * advantage, weight)
+
+
+def value_loss(
+    value: Tensor, target: Tensor, weight: Tensor, huber_delta: float, old_value: Tensor | None, clip: float
+) -> Tensor:
+    """Return the critic's loss in its normalised space: Huber (`huber_delta` > 0) or half squared error.
+
+    With `clip` > 0, PPO's clipped value loss: the larger of the losses of `value` and of `value` kept within `clip` of
+    `old_value` (Yu et al. 2022, MAPPO, appendix A).
+    """
+
+    def error(prediction: Tensor) -> Tensor:
+        if huber_delta > 0.0:
+            return F.huber_loss(prediction, target, reduction="none", delta=huber_delta)
+        return 0.5 * (prediction - target).square()
+
+    loss = error(value)
+    if clip > 0.0:
+        loss = torch.maximum(loss, error(old_value + (value - old_value).clamp(-clip, clip)))
+    return masked_mean(loss, weight)
+
+
+def standardise(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Return x with mean 0 and standard deviation 1 over the rows of `weight` 1, zero elsewhere; and that deviation."""
+    mean = masked_mean(x, weight)
+    std = masked_mean((x - mean).square(), weight).sqrt()
+    return (x - mean) * weight / (std + 1e-8), std
+
+
+def explained_variance(value: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Return 1 - Var(target - value) / Var(target) over the rows of `weight` 1; 0 when the targets do not vary."""
+    error = target - value
+    residual = masked_mean((error - masked_mean(error, weight)).square(), weight)
+    variance = masked_mean((target - masked_mean(target, weight)).square(), weight)
+    return torch.where(variance > 1e-8, 1.0 - residual / variance.clamp_min(1e-8), 0.0)

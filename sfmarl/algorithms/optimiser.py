@@ -1,0 +1,62 @@
+"""Adam for an actor and a critic, with separate gradient clipping and a guard against non-finite steps."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class ActorCriticAdam:
+    """One fused Adam over two networks.
+
+    A step whose loss or gradient norm is NaN or infinite is skipped on the device, without a host synchronisation:
+    fused Adam reads a `found_inf` flag, the mechanism automatic mixed precision uses.
+    """
+
+    def __init__(self, actor: nn.Module, critic: nn.Module, eps: float, max_grad_norm: float) -> None:
+        self._named = [
+            (f"{owner}.{name}", parameter)
+            for owner, module in (("actor", actor), ("critic", critic))
+            for name, parameter in module.named_parameters()
+        ]
+        self._groups = (list(actor.parameters()), list(critic.parameters()))
+        self._max_grad_norm = max_grad_norm
+        self._adam = torch.optim.Adam([{"params": group} for group in self._groups], lr=0.0, eps=eps, fused=True)
+        for _, parameter in self._named:
+            # made here rather than at the first step, so that a state can be loaded in place at any time
+            self._adam.state[parameter] = {
+                "step": torch.zeros((), device=parameter.device),
+                "exp_avg": torch.zeros_like(parameter),
+                "exp_avg_sq": torch.zeros_like(parameter),
+            }
+
+    def set_lr(self, actor_lr: float, critic_lr: float) -> None:
+        """Set both learning rates."""
+        for group, lr in zip(self._adam.param_groups, (actor_lr, critic_lr), strict=True):
+            group["lr"] = lr
+
+    def step(self, loss: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Minimise `loss` by one step.
+
+        Returns the actor's and the critic's gradient norm before clipping and 1.0 if the step was skipped, else 0.0.
+        """
+        self._adam.zero_grad(set_to_none=True)
+        loss.backward()
+        norms = [self._clip(group) for group in self._groups]
+        skipped = (~(loss.detach() + norms[0] + norms[1]).isfinite()).float()
+        self._adam.found_inf = skipped
+        self._adam.step()
+        return norms[0], norms[1], skipped
+
+    def _clip(self, parameters: list[nn.Parameter]) -> Tensor:
+        if self._max_grad_norm > 0.0:
+            return nn.utils.clip_grad_norm_(parameters, self._max_grad_norm)
+        return nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return Adam's live moments and step counts by parameter name; writing into them restores a state."""
+        return {
+            f"{name}.{key}": value
+            for name, parameter in self._named
+            for key, value in self._adam.state[parameter].items()
+        }

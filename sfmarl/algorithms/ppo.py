@@ -1,0 +1,341 @@
+"""The PPO family: one implementation, three switches, four presets.
+
+    critic     own | state          each agent's observation, or a central state (MAPPO)
+    returns    gae | vtrace | nstep
+    surrogate  clip | pg            PPO's clipped ratio, or the plain policy gradient
+
+    ippo = own, gae, clip     mappo = state, gae, clip     appo = own, vtrace, clip     a2c = own, nstep, pg
+
+Every combination is legal; asynchronous MAPPO is `mappo` with `returns="vtrace"`.
+
+**V-trace with several epochs.** Three policies meet: mu that acted, pi_k at the update's start, pi being optimised.
+V-trace corrects from mu to pi_k, once, with the log-probabilities stored at act time; its advantage carries rho =
+min(rho_bar, pi_k / mu). The clipped ratio is then pi / pi_k. Their product is the importance weight pi / mu, each
+factor exactly once, and the trust region lies around the newest policy: the decoupled objective of Hilton et al. 2022
+("Batch size-invariance for policy optimization", arXiv 2110.00641, section 3), which IMPACT (Luo et al. 2020, arXiv
+1912.00167) and RLlib's APPO use with their target network as pi_k. Sample Factory instead multiplies the V-trace
+advantage, which holds rho, by pi / mu: stale samples are then weighted by about rho squared. At policy lag 0 all of
+them are PPO. With `gae` and `nstep` nothing corrects for lag but the ratio, which is then pi / mu.
+
+Ratios are per agent, never of the joint action. What a dead agent's row holds has no influence.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from sfmarl.algorithms import losses, returns
+from sfmarl.algorithms.base import Batch
+from sfmarl.algorithms.metric_sums import MetricSums
+from sfmarl.algorithms.optimiser import ActorCriticAdam
+from sfmarl.algorithms.rows import Inputs, Rows
+from sfmarl.algorithms.saving import load_in_place
+from sfmarl.algorithms.targets import Targets, estimate
+from sfmarl.errors import UsageError
+from sfmarl.models.actor import Actor
+from sfmarl.models.critic import Critic
+from sfmarl.models.encoders import NetConfig, is_image
+from sfmarl.models.normaliser import ObsNormaliser, RunningMoments, ValueNormaliser
+from sfmarl.seeding import seed_for
+from sfmarl.specs import PolicySpec
+
+
+@dataclass
+class Hyperparameters:
+    """Settings of the PPO family; the defaults are MAPPO's (Yu et al. 2022)."""
+
+    critic: Literal["own", "state"] = "state"
+    """Critic's input: each agent's own observation, or a central state."""
+    returns: Literal["gae", "vtrace", "nstep"] = "gae"
+    """Return estimator; `vtrace` corrects for policy lag."""
+    surrogate: Literal["clip", "pg"] = "clip"
+    """Policy loss: PPO's clipped ratio, or the plain policy gradient."""
+
+    gamma: float = 0.99
+    """Discount per time step, in [0, 1]."""
+    trace_lambda: float = 0.95
+    """Lambda of GAE and V-trace, in [0, 1]."""
+    n_step: int = 0
+    """Steps of n-step returns; 0 = to the end of the slot."""
+    rho_bar: float = 1.0
+    """V-trace: ceiling of the importance weight of a step's own error."""
+    c_bar: float = 1.0
+    """V-trace: ceiling of the importance weights that carry later errors back."""
+    recompute_values: bool = False
+    """Recompute values, targets and advantages at every epoch instead of once per update."""
+
+    lr: float = 7e-4
+    """Adam's learning rate of the actor at the start of the run."""
+    critic_lr: float = 0.0
+    """Adam's learning rate of the critic; 0 = as `lr`."""
+    lr_schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """Course of both learning rates over the run's step budget."""
+    lr_final: float = 0.0
+    """Learning rates at the end of the run, as a fraction of their start (linear and cosine)."""
+    adam_eps: float = 1e-5
+    """Adam's epsilon."""
+    max_grad_norm: float = 10.0
+    """Ceiling of the actor's and of the critic's gradient norm; 0 = no clipping."""
+    epochs: int = 10
+    """Passes over each batch."""
+    minibatches: int = 1
+    """Optimiser steps per epoch, on random disjoint parts of the batch."""
+    target_kl: float = 0.05
+    """Stop the epochs of an update once KL(old || new) in nats exceeds this; checked once per epoch; 0 = never."""
+
+    clip: float = 0.2
+    """PPO's clipping range of the probability ratio."""
+    entropy_coef: float = 0.01
+    """Weight of the entropy bonus, per nat."""
+    huber_delta: float = 10.0
+    """Value errors beyond this count linearly (in standard deviations of the targets if normalised); 0 = squared."""
+    value_clip: float = 0.2
+    """Clipped value loss: how far a value may move within an update, in the critic's units; 0 = off."""
+    normalise_values: bool = True
+    """Train the critic on targets of mean 0 and standard deviation 1."""
+    value_norm_decay: float = 0.999
+    """Decay per update of the (debiased) averages behind `normalise_values`."""
+    normalise_advantages: bool = True
+    """Standardise advantages over the active samples of a batch."""
+    normalise_returns: bool = False
+    """Divide rewards by the running standard deviation of the discounted reward sums within slots."""
+
+    hidden: tuple[int, ...] = (64, 64)
+    """Units of the hidden layers of actor and critic."""
+    activation: Literal["tanh", "relu"] = "tanh"
+    """Non-linearity of the hidden layers."""
+    layer_norm: bool = False
+    """Normalise each hidden layer's activations."""
+    agent_id: bool = True
+    """Tell agents that share parameters who they are."""
+    normalise_obs: bool = True
+    """Normalise vector observations by their running mean and standard deviation."""
+
+    def __post_init__(self) -> None:
+        self.hidden = tuple(self.hidden)
+        unit = {"gamma", "trace_lambda", "lr_final", "value_norm_decay"}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, (int, float)) and not value >= 0:
+                raise UsageError(f"Hyperparameter {field.name} must be at least 0, got {value}.")
+            if field.name in unit and value > 1:
+                raise UsageError(f"Hyperparameter {field.name} must lie in [0, 1], got {value}.")
+        for name in ("epochs", "minibatches"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"Hyperparameter {name} must be at least 1, got {getattr(self, name)}.")
+
+    def net(self) -> NetConfig:
+        """Return what the networks look like."""
+        return NetConfig(self.hidden, self.activation, self.layer_norm, self.agent_id, self.normalise_obs)
+
+    def lr_factor(self, progress: float) -> float:
+        """Return the learning rates' factor at `progress` in [0, 1] of the run."""
+        if self.lr_schedule == "constant":
+            return 1.0
+        left = 1.0 - progress if self.lr_schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * progress))
+        return self.lr_final + (1.0 - self.lr_final) * left
+
+
+PRESETS: dict[str, tuple[Callable[[], Hyperparameters], str]] = {
+    "ippo": (lambda: Hyperparameters(critic="own"), "PPO, each agent's critic sees its own observation"),
+    "mappo": (lambda: Hyperparameters(critic="state"), "PPO with a central critic"),
+    "appo": (
+        lambda: Hyperparameters(critic="own", returns="vtrace", epochs=4),
+        "asynchronous PPO: V-trace corrects for policy lag",
+    ),
+    "a2c": (
+        lambda: Hyperparameters(critic="own", returns="nstep", surrogate="pg", epochs=1, value_clip=0.0),
+        "advantage actor-critic: n-step returns, plain policy gradient, one pass",
+    ),
+}
+"""Preset name -> (fresh hyperparameters, one line for `sfmarl list`)."""
+
+
+class PPO:
+    """One policy's actor, critic and update (see the module's head)."""
+
+    Hyperparameters: ClassVar[type] = Hyperparameters
+
+    def __init__(self, spec: PolicySpec, hp: Hyperparameters, device: torch.device, seed: int) -> None:
+        """Raises UsageError when a central critic is asked for and the environment offers no state."""
+        if hp.critic == "state" and spec.state_source == "own":
+            raise UsageError(
+                f"Policy {spec.name!r}: a central critic (critic=state) needs a state, and this environment offers "
+                "neither `state()` nor the team's observations side by side. Use critic=own, or the preset ippo."
+            )
+        self.spec, self.hp, self.device = spec, hp, device
+        self.actor = self.build_actor(spec, hp, seed_for(seed, "actor")).to(device)
+        source = spec.state_source if hp.critic == "state" else "own"
+        self.critic = Critic(spec, hp.net(), source, seed_for(seed, "critic")).to(device)
+        self._optimiser = ActorCriticAdam(self.actor, self.critic, hp.adam_eps, hp.max_grad_norm)
+        self._generator = torch.Generator(device).manual_seed(seed_for(seed, "minibatches"))
+        self._value_norm = ValueNormaliser(hp.value_norm_decay).to(device) if hp.normalise_values else None
+        self._return_moments = RunningMoments().to(device) if hp.normalise_returns else None
+        self._obs_moments = RunningMoments(spec.obs.shape).to(device) if self.actor.normaliser else None
+        normalise_state = source == "env" and hp.normalise_obs and not is_image(spec.state_shape)
+        self._state_norm = ObsNormaliser(spec.state_shape).to(device) if normalise_state else None
+        self._state_moments = RunningMoments(spec.state_shape).to(device) if normalise_state else None
+
+    @staticmethod
+    def build_actor(spec: PolicySpec, hp: Hyperparameters, seed: int = 0) -> Actor:
+        """Build the actor that inference workers load weights into; `seed` draws its first weights."""
+        return Actor(spec, hp.net(), seed)
+
+    @staticmethod
+    def central_critic(hp: Hyperparameters) -> bool:
+        """See `Algorithm.central_critic`."""
+        return hp.critic == "state"
+
+    def update(self, batch: Batch, progress: float) -> dict[str, Tensor | float]:
+        """See `Algorithm.update`. Nothing is read back from the device but, if `target_kl` is set, one KL per epoch.
+
+        Metrics: loss_policy, loss_value (normalised space), entropy and kl (nats), clip_fraction, grad_norm,
+        grad_norm_critic (means over optimiser steps), explained_variance, value_mean, return_mean, advantage_std
+        (units of return), rho_mean (V-trace), ratio_max_first (largest |pi / mu - 1| before the first step: 0 at
+        policy lag 0), lr, valid_fraction (active rows of all), epochs_run, skipped_updates (steps not taken because
+        something was not finite).
+        """
+        hp = self.hp
+        factor = hp.lr_factor(progress)
+        self._optimiser.set_lr(hp.lr * factor, (hp.critic_lr or hp.lr) * factor)
+        rows = Rows.of(batch)
+        if self._return_moments is not None:
+            self._scale_rewards(rows)
+        obs = self.actor.prepare(rows.obs)
+        state = rows.state if self._state_norm is None else self._state_norm(rows.state)
+        critic_rows = self.critic.gather(obs, state)
+        inputs = Inputs.of(rows, obs, critic_rows)
+        targets: Targets | None = None
+        sums = MetricSums(self.device)
+        metrics: dict[str, Tensor | float] = {"lr": hp.lr * factor, "valid_fraction": inputs.active.mean()}
+        for epoch in range(hp.epochs):
+            fresh = targets is None or hp.recompute_values
+            sums.start_epoch()
+            if hp.minibatches == 1:
+                # the pass that is learned from is also what targets are made of: they cost none of their own
+                log_prob, entropy = self._evaluate(inputs)
+                value = self.critic(critic_rows, rows.agent_index)
+                if fresh:
+                    targets = self._targets(rows, value.detach(), log_prob.detach(), targets, metrics)
+                self._step(inputs, targets, log_prob, entropy, value[:-1], sums, metrics)
+            else:
+                if fresh:
+                    with torch.no_grad():
+                        wanted = hp.returns == "vtrace" and targets is None
+                        log_prob = self._evaluate(inputs)[0] if wanted else None
+                        value = self.critic(critic_rows, rows.agent_index)
+                    targets = self._targets(rows, value, log_prob, targets, metrics)
+                steps, lanes, _ = rows.reward.shape
+                order = torch.randperm(steps * lanes, generator=self._generator, device=self.device)
+                for index in order.tensor_split(hp.minibatches):
+                    part = inputs.take(index)
+                    log_prob, entropy = self._evaluate(part)
+                    value = self.critic(part.critic_rows, part.agent_index)
+                    self._step(part, targets.take(index), log_prob, entropy, value, sums, metrics)
+            metrics["epochs_run"] = float(epoch + 1)
+            if hp.target_kl > 0.0 and epoch + 1 < hp.epochs and float(sums.epoch_mean("kl")) > hp.target_kl:
+                break
+        self._follow_statistics(rows)
+        return metrics | sums.means()
+
+    def _evaluate(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
+        return self.actor.evaluate(inputs.obs, inputs.action, inputs.action_mask, inputs.agent_index)
+
+    def _targets(
+        self, rows: Rows, value: Tensor, log_prob: Tensor | None, previous: Targets | None, metrics: dict
+    ) -> Targets:
+        targets, about = estimate(self.hp, rows, value, log_prob, previous, self._value_norm)
+        if previous is None:
+            metrics.update(about)
+        return targets
+
+    def _scale_rewards(self, rows: Rows) -> None:
+        sums = returns.discounted(rows.reward, rows.terminated, rows.truncated, rows.running, self.hp.gamma)
+        self._return_moments.merge(sums, rows.running)
+        rows.reward = rows.reward / self._return_moments.variance.clamp_min(1e-8).sqrt().float()
+
+    def _step(
+        self,
+        inputs: Inputs,
+        targets: Targets,
+        log_prob: Tensor,
+        entropy: Tensor,
+        value: Tensor,
+        sums: MetricSums,
+        metrics: dict,
+    ) -> None:
+        """Take one optimiser step on rows [..., A]."""
+        hp, active = self.hp, inputs.active
+        log_ratio = (log_prob - targets.reference_log_prob) * active
+        if hp.surrogate == "clip":
+            loss_policy = losses.clipped_surrogate(log_ratio, targets.advantage, active, hp.clip)
+        else:
+            loss_policy = losses.policy_gradient(log_prob, targets.advantage, active)
+        loss_value = losses.value_loss(
+            value, targets.value_target, inputs.running, hp.huber_delta, targets.old_value, hp.value_clip
+        )
+        mean_entropy = losses.masked_mean(entropy, active)
+        # actor and critic share no parameter: one backward pass serves both, the sum couples nothing
+        norm, critic_norm, skipped = self._optimiser.step(loss_policy - hp.entropy_coef * mean_entropy + loss_value)
+        with torch.no_grad():
+            ratio = log_ratio.exp()
+            change = (ratio - 1.0).abs()
+            if "ratio_max_first" not in metrics:
+                metrics["ratio_max_first"] = change.amax()
+            sums.add(
+                skipped,
+                loss_policy=loss_policy.detach(),
+                loss_value=loss_value.detach(),
+                entropy=mean_entropy.detach(),
+                # Schulman 2020, "Approximating KL Divergence": unbiased, never negative
+                kl=losses.masked_mean(ratio - 1.0 - log_ratio, active),
+                clip_fraction=losses.masked_mean((change > hp.clip).float(), active),
+                grad_norm=norm,
+                grad_norm_critic=critic_norm,
+            )
+
+    def _follow_statistics(self, rows: Rows) -> None:
+        """Merge this batch into the input statistics, only now: during the update they are those the actor acted with."""
+        if self._obs_moments is not None:
+            self._obs_moments.merge(rows.obs[:-1], rows.active)
+            self.actor.normaliser.follow(self._obs_moments)
+        if self._state_norm is not None:
+            self._state_moments.merge(rows.state[:-1], rows.active.any(-1))
+            self._state_norm.follow(self._state_moments)
+
+    def _live_tensors(self) -> dict[str, Tensor]:
+        modules = {
+            "actor": self.actor,
+            "critic": self.critic,
+            "value_norm": self._value_norm,
+            "return_moments": self._return_moments,
+            "obs_moments": self._obs_moments,
+            "state_norm": self._state_norm,
+            "state_moments": self._state_moments,
+        }
+        tensors = {
+            f"{part}.{name}": tensor
+            for part, module in modules.items()
+            if module is not None
+            for name, tensor in module.state_dict().items()
+        }
+        return tensors | {f"optimiser.{name}": tensor for name, tensor in self._optimiser.tensors().items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """See `Algorithm.state_dict`; the next update after `load_state_dict` is bit-identical."""
+        tensors = {name: tensor.detach().clone() for name, tensor in self._live_tensors().items()}
+        return {"tensors": tensors | {"minibatch_generator": self._generator.get_state()}, "scalars": {}}
+
+    @torch.no_grad()
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See `Algorithm.load_state_dict`. Nothing is changed when it raises."""
+        tensors = dict(state["tensors"])
+        generator = tensors.pop("minibatch_generator")
+        load_in_place(self._live_tensors(), tensors)
+        self._generator.set_state(generator.cpu())

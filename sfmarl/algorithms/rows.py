@@ -1,0 +1,126 @@
+"""What an update computes on: a batch made safe, prepared once, and its minibatches.
+
+Rows that no loss and no bootstrap reads (padding, dead agents) may hold anything, including NaN. They are cleared
+once, before anything is computed, because a weight of zero does not stop NaN from reaching a gradient.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sfmarl.algorithms.base import Batch
+
+
+@dataclass
+class Rows:
+    """A batch without anything that must not be read."""
+
+    obs: Tensor
+    """[T+1, N, A, *obs] raw; zero where neither a return is running nor a value is bootstrapped from."""
+    state: Tensor | None
+    """[T+1, N, *state] raw, likewise."""
+    action: Tensor
+    """[T, N, A, *action]; zero where no action was chosen."""
+    action_mask: Tensor | None
+    """[T, N, A, n] bool."""
+    behaviour_log_prob: Tensor
+    """[T, N, A]: log-probability under the policy that acted; zero where no action was chosen."""
+    reward: Tensor
+    """[T, N, A]; zero where no return is running."""
+    terminated: Tensor
+    """[T, N, A] bool."""
+    truncated: Tensor
+    """[T, N, A] bool."""
+    active: Tensor
+    """[T, N, A] bool: an action was chosen; the policy learns here."""
+    running: Tensor
+    """[T, N, A] bool: a return is running; the critic learns here, so that what others bootstrap from is trained."""
+    agent_index: Tensor | None
+    """[N, A] int64 or None."""
+
+    @classmethod
+    def of(cls, batch: Batch) -> Rows:
+        """Clear everything in `batch` that must not be read; `batch` stays as it is."""
+        steps = len(batch.reward)
+        active = batch.active[:steps]
+        running_after = batch.active if batch.in_return is None else batch.active | batch.in_return
+        running = running_after[:steps]
+        needed = running_after.clone()
+        needed[1:] |= running & ~batch.terminated
+        state = batch.state
+        if state is not None:
+            state = torch.where(_like(needed.any(-1), state), state, 0)
+        mask = batch.action_mask
+        return cls(
+            obs=torch.where(_like(needed, batch.obs), batch.obs, 0),
+            state=state,
+            action=torch.where(_like(active, batch.action), batch.action, 0),
+            action_mask=None if mask is None else mask[:steps],
+            behaviour_log_prob=torch.where(active, batch.log_prob, 0.0),
+            reward=torch.where(running, batch.reward, 0.0),
+            terminated=batch.terminated,
+            truncated=batch.truncated,
+            active=active,
+            running=running,
+            agent_index=batch.agent_index,
+        )
+
+
+@dataclass
+class Inputs:
+    """What the networks and losses read, joint rows [..., A]: the whole batch [T, N, A], or a minibatch [M, A]."""
+
+    obs: Tensor
+    """[..., A, *obs] prepared for the actor."""
+    critic_rows: Tensor
+    """[..., A, *obs] or [..., *state]: the critic's input; the same tensor as `obs` when it reads own observations."""
+    action: Tensor
+    """[..., A, *action]."""
+    action_mask: Tensor | None
+    """[..., A, n] bool."""
+    active: Tensor
+    """[..., A] float32, 0 or 1."""
+    running: Tensor
+    """[..., A] float32, 0 or 1."""
+    agent_index: Tensor | None
+    """[N, A] or [M, A] int64, or None."""
+
+    @classmethod
+    def of(cls, rows: Rows, obs: Tensor, critic_rows: Tensor) -> Inputs:
+        """Return the whole batch; `obs` and `critic_rows` are prepared and [T+1, ...]."""
+        prepared = obs[:-1]
+        return cls(
+            obs=prepared,
+            critic_rows=prepared if critic_rows is obs else critic_rows[:-1],
+            action=rows.action,
+            action_mask=rows.action_mask,
+            active=rows.active.float(),
+            running=rows.running.float(),
+            agent_index=rows.agent_index,
+        )
+
+    def take(self, index: Tensor) -> Inputs:
+        """Return the rows `index` [M] of the flattened (time, lane) pairs, all agents of each."""
+        obs = take(self.obs, index)
+        return Inputs(
+            obs=obs,
+            critic_rows=obs if self.critic_rows is self.obs else take(self.critic_rows, index),
+            action=take(self.action, index),
+            action_mask=None if self.action_mask is None else take(self.action_mask, index),
+            active=take(self.active, index),
+            running=take(self.running, index),
+            agent_index=None if self.agent_index is None else self.agent_index[index % len(self.agent_index)],
+        )
+
+
+def take(x: Tensor, index: Tensor) -> Tensor:
+    """Return the rows `index` [M] of x [T, N, ...] with its leading two dimensions flattened."""
+    return x.flatten(0, 1).index_select(0, index)
+
+
+def _like(flags: Tensor, x: Tensor) -> Tensor:
+    """Append dimensions of size 1 to `flags` until it broadcasts over `x`."""
+    return flags.reshape(*flags.shape, *(1,) * (x.dim() - flags.dim()))

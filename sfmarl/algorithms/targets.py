@@ -1,0 +1,84 @@
+"""What an update aims at: advantages and value targets of a whole batch, made from the critic's outputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from sfmarl.algorithms import losses, returns
+from sfmarl.algorithms.rows import Rows, take
+from sfmarl.models.normaliser import ValueNormaliser
+
+if TYPE_CHECKING:
+    from sfmarl.algorithms.ppo import Hyperparameters
+
+
+@dataclass
+class Targets:
+    """What the losses compare the networks' outputs with, on the same rows as `Inputs`; all [..., A] float32."""
+
+    reference_log_prob: Tensor
+    """Log-probability under the policy that the surrogate's ratio is taken against."""
+    advantage: Tensor
+    """Zero where no action was chosen."""
+    value_target: Tensor
+    """In the critic's normalised space."""
+    old_value: Tensor
+    """The critic's outputs when the targets were made."""
+
+    def take(self, index: Tensor) -> Targets:
+        """See `Inputs.take`."""
+        return Targets(
+            take(self.reference_log_prob, index),
+            take(self.advantage, index),
+            take(self.value_target, index),
+            take(self.old_value, index),
+        )
+
+
+@torch.no_grad()
+def estimate(
+    hp: Hyperparameters,
+    rows: Rows,
+    value: Tensor,
+    log_prob: Tensor | None,
+    previous: Targets | None,
+    value_norm: ValueNormaliser | None,
+) -> tuple[Targets, dict[str, Tensor]]:
+    """Return targets and the metrics about them, from the critic's outputs `value` [T+1, N, A] (normalised space).
+
+    `log_prob` [T, N, A] is the policy's at the update's start; V-trace needs it when there are no `previous` targets
+    of this update. The first call of an update moves `value_norm` on.
+    """
+    active, running = rows.active.float(), rows.running.float()
+    values = value if value_norm is None else value_norm.denormalise(value)
+    arguments = (values, rows.reward, rows.terminated, rows.truncated, rows.running)
+    reference = rows.behaviour_log_prob if previous is None else previous.reference_log_prob
+    metrics: dict[str, Tensor] = {}
+    if hp.returns == "vtrace":
+        reference = log_prob if previous is None else reference
+        # a dead agent whose return is running chose nothing: there is nothing to correct
+        ratio = torch.where(rows.active, (reference - rows.behaviour_log_prob).exp(), 1.0)
+        target, advantage = returns.vtrace(*arguments, ratio, hp.gamma, hp.trace_lambda, hp.rho_bar, hp.c_bar)
+        metrics["rho_mean"] = losses.masked_mean(ratio.clamp(max=hp.rho_bar), active)
+        metrics["ratio_max_first"] = (ratio - 1.0).abs().amax()
+    elif hp.returns == "gae":
+        target, advantage = returns.gae(*arguments, hp.gamma, hp.trace_lambda)
+    else:
+        target, advantage = returns.nstep(*arguments, hp.gamma, hp.n_step)
+    standardised, metrics["advantage_std"] = losses.standardise(advantage, active)
+    metrics["value_mean"] = losses.masked_mean(values[:-1], running)
+    metrics["return_mean"] = losses.masked_mean(target, running)
+    metrics["explained_variance"] = losses.explained_variance(values[:-1], target, running)
+    if previous is None and value_norm is not None:
+        value_norm.update(target, running)
+    targets = Targets(
+        reference_log_prob=reference,
+        advantage=standardised if hp.normalise_advantages else advantage * active,
+        value_target=target if value_norm is None else value_norm.normalise(target),
+        old_value=value[:-1],
+    )
+    return targets, metrics

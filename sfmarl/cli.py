@@ -1,0 +1,171 @@
+"""The command `sfmarl`: train, resume, evaluate, check-env, list. Words in, a call, an exit code out."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sfmarl import __version__
+from sfmarl.arguments import parse, parse_config
+from sfmarl.config import Config
+from sfmarl.errors import UsageError, nearest
+from sfmarl.launching import crash_report, guarded, train_in_run_dir
+
+HELP = """\
+usage: sfmarl COMMAND ... [--debug]
+
+Asynchronous multi-agent reinforcement learning on one machine.
+
+  train ENV       train a team on an environment
+  resume DIR      continue the run in DIR from its latest checkpoint
+  evaluate DIR    mean return of the run in DIR, with a 95 % interval
+  check-env ENV   look whether an environment can be trained on, and how it is understood
+  list            algorithms and environments that are known by name
+
+  sfmarl COMMAND --help   flags of one command (train's depend on --algo)
+  sfmarl --version        version of this package
+  --debug                 show the traceback of an error (also SFMARL_DEBUG=1)
+
+Try: sfmarl train mpe2.simple_spread_v3 --env-kwargs N=3 --algo mappo
+Exit codes: 0 done, 1 the run failed, 2 the request cannot be carried out, 130 interrupted.
+"""
+
+
+@dataclass
+class ResumeArguments:
+    """Continue a run from its latest checkpoint; flags replace settings the run was started with."""
+
+    run_dir: Path
+    """Run directory of an earlier `sfmarl train`."""
+    env_steps: int | None = None
+    """Stop after this many environment steps, counted from the start of the run."""
+    wall_seconds: float | None = None
+    """Stop after this many seconds; 0 = no limit."""
+    stop_score: float | None = None
+    """Stop once a periodic evaluation's team return reaches this score."""
+    device: str | None = None
+    """Device of inference and learning: auto | cpu | cuda | cuda:1."""
+    num_workers: int | None = None
+    """Rollout worker processes; 0 = one per core, at least 2."""
+    quiet: bool = False
+    """Print only warnings and the final result."""
+
+    def overrides(self) -> dict[str, Any]:
+        """Return the settings that were given."""
+        given = {name: value for name, value in vars(self).items() if value is not None and value is not False}
+        del given["run_dir"]
+        return given
+
+
+@dataclass
+class EvaluateArguments:
+    """Play episodes with a run's policies: mean return with a 95 % interval, per team and per agent."""
+
+    run_dir: Path
+    """Run directory of an earlier `sfmarl train`."""
+    episodes: int = 200
+    """Episodes to play."""
+    greedy: bool = True
+    """Take the most likely action (`--no-greedy` samples)."""
+    seed: int = 0
+    """Seed of environments and sampled actions."""
+    random_baseline: bool = False
+    """Also play as many episodes with random legal actions."""
+    checkpoint: str = "best"
+    """Which checkpoint: best | latest | a checkpoint's name or path."""
+    device: str = "cpu"
+    """Device of the policies: cpu | cuda | cuda:1."""
+    gif: Path | None = None
+    """Write one episode as an animation to this file (the environment must render)."""
+    json: bool = False
+    """Print one JSON object instead of a table."""
+
+
+@dataclass
+class CheckEnvArguments:
+    """Look whether an environment can be trained on, and how its agents, spaces and teams are understood."""
+
+    env: str
+    """Environment: `package.module` (mpe2.simple_spread_v3), `module:callable`, or a known name (`sfmarl list`)."""
+    env_kwargs: dict[str, Any] = field(default_factory=dict)
+    """Keyword arguments of the environment: `N=3 max_cycles=25` or one JSON object."""
+    teams: str = "auto"
+    """Who acts with one policy: auto | each | all | a JSON object {team: [agents]}."""
+
+
+@dataclass
+class ListArguments:
+    """List the algorithms and environments that are known by name."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command named by `argv` (default: the process's arguments) and return its exit code.
+
+    A wrong flag, and `--help` after a command, raise SystemExit as argparse does.
+    """
+    return guarded(_dispatch, sys.argv[1:] if argv is None else argv)
+
+
+def _dispatch(words: Sequence[str]) -> int:
+    name, *rest = words or ["--help"]
+    if name in ("-h", "--help"):
+        print(HELP, end="")
+        return 0
+    if name == "--version":
+        print(f"sfmarl {__version__}")
+        return 0
+    if name not in _COMMANDS:
+        raise UsageError(f"{name!r} is no command.{nearest(name, _COMMANDS)} See sfmarl --help.")
+    return _COMMANDS[name](rest)
+
+
+def _train(words: Sequence[str]) -> int:
+    config = parse_config(words, prog="sfmarl train")
+    return train_in_run_dir(config)
+
+
+def _resume(words: Sequence[str]) -> int:
+    arguments = parse(ResumeArguments, words, prog="sfmarl resume")
+    from sfmarl.runner import resume
+
+    with crash_report(arguments.run_dir):
+        resume(arguments.run_dir, **arguments.overrides())
+    return 0
+
+
+def _evaluate(words: Sequence[str]) -> int:
+    arguments = parse(EvaluateArguments, words, prog="sfmarl evaluate")
+    from sfmarl.evaluate import evaluate_run
+
+    settings = {name: value for name, value in vars(arguments).items() if name != "json"}
+    evaluation = evaluate_run(**settings)
+    print(json.dumps(evaluation.to_json()) if arguments.json else evaluation)
+    return 0
+
+
+def _check_env(words: Sequence[str]) -> int:
+    arguments = parse(CheckEnvArguments, words, prog="sfmarl check-env")
+    from sfmarl.envs.check import check_env
+
+    report = check_env(Config(**vars(arguments)))
+    print(*report.lines(), sep="\n")
+    return 0 if report.ok else 1
+
+
+def _list(words: Sequence[str]) -> int:
+    parse(ListArguments, words, prog="sfmarl list")
+    from sfmarl.algorithms import list_algorithms
+    from sfmarl.envs.registry import list_envs
+
+    for title, entries in (("algorithms", list_algorithms()), ("environments", list_envs())):
+        width = max(len(name) for name, _ in entries)
+        print(f"{title}:", *(f"  {name:<{width}}  {description}" for name, description in entries), sep="\n")
+    print("Any package.module with a parallel_env, and any module:callable, is an environment too.")
+    return 0
+
+
+_COMMANDS = {"train": _train, "resume": _resume, "evaluate": _evaluate, "check-env": _check_env, "list": _list}

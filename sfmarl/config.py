@@ -1,0 +1,103 @@
+"""One run's settings. The dataclass is the command line: attribute docstrings are its help."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+Mode = Literal["async", "sync", "serial"]
+
+
+@dataclass
+class Config:
+    """Settings of one training run."""
+
+    env: str
+    """Environment: `package.module` (mpe2.simple_spread_v3), `module:callable`, or a known name (`sfmarl list`)."""
+    env_kwargs: dict[str, Any] = field(default_factory=dict)
+    """Keyword arguments of the environment: `N=3 max_cycles=25` or one JSON object."""
+
+    algo: str = "mappo"
+    """Algorithm preset (`sfmarl list`)."""
+    hp: Any = None
+    """The algorithm's hyperparameters; None takes the preset's."""
+
+    seed: int = 1
+    """Seed of everything: environments, actions, initial weights, minibatches."""
+    mode: Mode = "async"
+    """`async`: workers never wait for the update; `sync`: lag 0; `serial`: one process, bit-identical weights."""
+    device: str = "auto"
+    """Device of inference and learning: auto | cpu | cuda | cuda:1."""
+    run_dir: Path | None = None
+    """Run directory, which must not exist yet [default: runs/ENV-ALGO-sSEED-TIME]."""
+
+    env_steps: int = 2_000_000
+    """Stop after this many environment steps."""
+    wall_seconds: float = 0.0
+    """Stop after this many seconds; 0 = no limit."""
+    stop_score: float | None = None
+    """Stop once a periodic evaluation's team return reaches this score."""
+
+    num_workers: int = 0
+    """Rollout worker processes; 0 = one per core, at least 2."""
+    num_envs_per_worker: int = 32
+    """Environments each worker steps, divided evenly over its splits."""
+    num_splits: int = 2
+    """Groups of a worker's environments that alternate, so that one is stepped while the other waits for actions."""
+    num_inference_workers: int = 1
+    """Inference worker processes."""
+    rollout: int = 32
+    """Time steps of one trajectory slot (T)."""
+    ring: int = 3
+    """Trajectory slots of a lane; a worker whose ring is full waits for the learner, which bounds policy lag."""
+    batch_size: int = 0
+    """Agent-steps of one update, rounded up to whole slots; 0 = one slot of half the lanes (async), of all lanes (else)."""
+    max_policy_lag: int = 20
+    """Drop slots that hold samples older than this many versions."""
+
+    teams: str = "auto"
+    """Who acts with one policy: auto | each | all | a JSON object {team: [agents]}."""
+    policies: dict[str, str] = field(default_factory=dict)
+    """Team -> policy name; teams not named get a policy of their own."""
+    sharing: str = "full"
+    """Parameters inside a team: full | none | a JSON object {agent: role}."""
+    death: Literal["terminal", "masked"] = "terminal"
+    """A dead agent's return ends (`terminal`) or it goes on earning the team's reward (`masked`)."""
+    team_reward: Literal["env", "sum", "mean"] = "env"
+    """Reward an agent learns from: its own as the environment gives it, its team's sum, or its team's mean."""
+    state_source: Literal["auto", "env", "joint"] = "auto"
+    """Central critic's input: `env.state()`, the team's observations side by side, or whichever exists (env first)."""
+
+    eval_env_steps: int = 200_000
+    """Environment steps between periodic evaluations; 0 = none."""
+    eval_episodes: int = 40
+    """Episodes of a periodic evaluation (greedy)."""
+    final_eval_episodes: int = 200
+    """Episodes of the final evaluation (greedy); 0 = none."""
+    checkpoint_seconds: float = 120.0
+    """Seconds between checkpoints (one is always written at the end)."""
+    keep_checkpoints: int = 3
+    """Latest checkpoints kept, besides the best."""
+    log_seconds: float = 5.0
+    """Seconds between metric records."""
+    learner_threads: int = 0
+    """Torch threads of a learner; 0 = 1 up to 4 cores, else half of the cores that no worker uses."""
+    max_restarts: int = 10
+    """How often one component may be replaced after it was killed, before the run stops."""
+    quiet: bool = False
+    """Print only warnings and the final result."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the settings as plain JSON types."""
+        data = asdict(self)
+        data["run_dir"] = None if self.run_dir is None else str(self.run_dir)
+        return data
+
+
+def default_run_dir(config: Config) -> Path:
+    """Return runs/ENV-ALGO-sSEED-TIME under the working directory, with the local time to the second."""
+    env = re.sub(r"[^\w.-]+", "-", config.env)
+    return Path("runs") / f"{env}-{config.algo}-s{config.seed}-{time.strftime('%Y%m%d-%H%M%S')}"

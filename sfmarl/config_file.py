@@ -1,0 +1,76 @@
+"""`config.json` of a run directory: a `Config` written as plain JSON and rebuilt from it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any, TypeVar, get_origin, get_type_hints
+
+from sfmarl import __version__
+from sfmarl.algorithms import get_algorithm
+from sfmarl.config import Config
+from sfmarl.durable import replace_file
+from sfmarl.errors import UsageError, nearest
+
+T = TypeVar("T")
+
+
+def write_config(config: Config, path: Path) -> None:
+    """Write `config` and the version that wrote it to `path`, replacing the file in one step. Raises OSError."""
+    text = json.dumps({"sfmarl_version": __version__, **config.to_json()}, indent=2)
+    replace_file(path, text.encode() + b"\n")
+
+
+def read_config(path: Path) -> Config:
+    """Rebuild the `Config` that `write_config` wrote, its hyperparameters through the algorithm registry.
+
+    Raises UsageError when there is no such file, it is no settings file of this package, or it names an algorithm or a
+    setting that this version does not have.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"{path.parent} is not a run directory: it has no {path.name}.") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise UsageError(f"{path} cannot be read: {error}. Restore it from a copy of the run directory.") from error
+    if not isinstance(data, dict) or not isinstance(data.get("env"), str) or not isinstance(data.get("algo"), str):
+        raise UsageError(f"{path} is not a settings file of sfmarl: it names no environment and algorithm.")
+    written_by = data.pop("sfmarl_version", "an unknown version")
+    origin = f"{path} (written by sfmarl {written_by})"
+    if data.get("hp") is not None:
+        try:
+            preset = get_algorithm(data["algo"]).hyperparameters()
+        except UsageError as error:
+            raise UsageError(f"{origin}: {error}") from error
+        data["hp"] = from_json(type(preset), data["hp"], origin)
+    return from_json(Config, data, origin)
+
+
+def from_json(cls: type[T], data: Any, origin: str) -> T:
+    """Construct dataclass `cls` from JSON values, restoring what JSON has no type for: tuples and paths.
+
+    Raises UsageError, opening with `origin` (where the values come from), for values that do not fit its fields.
+    """
+    if not isinstance(data, dict):
+        raise UsageError(f"{origin}: expected an object for {cls.__name__}, found {type(data).__name__}.")
+    known = {f.name for f in fields(cls) if f.init}
+    for name in data.keys() - known:
+        raise UsageError(
+            f"{origin} has a setting {name!r} that this version does not know.{nearest(name, known)} "
+            "Use the version that wrote it, or remove the entry."
+        )
+    hints = get_type_hints(cls)
+    values = {name: _restore(hints[name], value) for name, value in data.items()}
+    required = {f.name for f in fields(cls) if f.init and f.default is MISSING and f.default_factory is MISSING}
+    for name in required - values.keys():
+        raise UsageError(f"{origin} lacks the setting {name!r}.")
+    return cls(**values)
+
+
+def _restore(hint: Any, value: Any) -> Any:
+    if isinstance(value, list) and get_origin(hint) is tuple:
+        return tuple(value)
+    if isinstance(value, str) and hint in (Path, Path | None):
+        return Path(value)
+    return value

@@ -1,0 +1,55 @@
+"""Who does the work: the interface the main loop sees, whether the components are processes or plain calls."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from sfmarl.memory.words import Words
+
+
+class Message(NamedTuple):
+    """Something a component told the main process."""
+
+    role: str
+    """rollout | inference | learner | evaluator."""
+    index: int
+    """Which one."""
+    kind: str
+    """episodes | update | saved | evaluated | warning | started."""
+    payload: Any
+    """See the component."""
+
+
+class Crew(Protocol):
+    """The components of a run."""
+
+    words: Words
+    """Control words and counters."""
+
+    def start(self) -> None:
+        """Build and start every component."""
+        ...
+
+    def poll(self, timeout: float) -> list[Message]:
+        """Return what was reported, waiting up to `timeout` seconds for the first message.
+
+        Raises RunError naming the component that failed first, when the run cannot go on.
+        """
+        ...
+
+    def save(self, target: Path) -> None:
+        """Ask every learner to write its policy into `target`; each answers with a "saved" message."""
+        ...
+
+    def evaluate(self, checkpoint: Path, episodes: int, seed: int) -> None:
+        """Have a checkpoint evaluated; answered with an "evaluated" message."""
+        ...
+
+    def pids(self) -> list[int]:
+        """Return the process ids of the run, the main process's included."""
+        ...
+
+    def stop(self) -> list[Message]:
+        """End every component and return what they still had to say. Nothing runs afterwards."""
+        ...

@@ -1,0 +1,251 @@
+"""PettingZoo ParallelEnvs behind the vector protocol: dicts in, rows of a trajectory slot out.
+
+Two roads through a step. An env in which every agent was alive and lives on (the common case) only has its dicts'
+values appended to lists; the whole split is written with a handful of NumPy calls at the end. An env in which somebody
+dies, is born or ends the episode takes `_settle`, agent by agent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+
+from sfmarl.envs.collect import Answer, TeamRows
+from sfmarl.envs.probe import TeamCodec
+from sfmarl.envs.vector import ObsRows, OutcomeRows
+from sfmarl.errors import RunError
+from sfmarl.specs import AgentId, EnvSpec
+
+
+class ParallelVectorEnv:
+    """E copies of a ParallelEnv (see `VectorEnv` for the contract).
+
+    An agent is alive while it is listed in `env.agents`, has an observation and is not flagged. One that disappears
+    without a flag, or is truncated without a final observation to bootstrap from, counts as terminated; one that is
+    flagged both ways counts as terminated. Whoever appears again later starts a new life (`is_first`). An agent that is
+    still listed in `env.agents` though dead is given the action zero, which PettingZoo's step() may ask for.
+    """
+
+    def __init__(self, envs: Sequence[Any], seeds: Sequence[int], spec: EnvSpec, codecs: Sequence[TeamCodec]) -> None:
+        """`seeds[e]` goes to the first reset of `envs[e]`; later resets continue the env's own random stream."""
+        self.spec = spec
+        self.num_envs = len(envs)
+        self._envs = list(envs)
+        self._seeds = list(seeds)
+        self._codecs = tuple(codecs)
+        self._teams = tuple(team.agents for team in spec.teams)
+        self._agents: tuple[AgentId, ...] = tuple(agent for team in self._teams for agent in team)
+        self._known = frozenset(self._agents)
+        last = np.cumsum([len(team) for team in self._teams]).tolist()
+        self._columns = tuple(slice(end - len(team), end) for team, end in zip(self._teams, last, strict=True))
+        # itemgetter of one key returns a bare value, so a lone agent's is wrapped
+        pick = itemgetter(*self._agents)
+        self._pick = pick if len(self._agents) > 1 else lambda values: (pick(values),)
+        self._mask_in_info = any(codec.mask_in_info for codec in codecs)
+        self._rests = tuple(_resting_action(codec) for codec in self._codecs)
+
+        self._alive: list[list[bool]] = [[False] * len(self._agents) for _ in envs]
+        self._full = [False] * self.num_envs
+        self._steps = np.zeros(self.num_envs, np.int64)
+        self._episodes = [0] * self.num_envs
+        self._owners: dict[int, tuple[int, Any]] = {}
+        self._copy = False
+
+    def reset(self, envs: Sequence[int], out: Sequence[ObsRows]) -> None:
+        """See `VectorEnv.reset`. Raises RunError when an env fails or does not keep to its spaces."""
+        rows = self._collectors(out, None)
+        for e in envs:
+            self._steps[e] = 0
+            self._episodes[e] += 1
+            seed = self._seeds[e] if self._episodes[e] == 1 else None
+            try:
+                observations, infos = self._envs[e].reset(seed=seed) if seed is not None else self._envs[e].reset()
+            except Exception as error:
+                raise self._failure(e, "reset()", error) from error
+            if seed is not None:
+                self._watch_buffers(e, observations)
+            self._alive[e] = [False] * len(self._agents)
+            self._settle(e, Answer(observations, {}, {}, {}, infos), rows)
+            if not any(self._alive[e]):
+                raise RunError(f"{self._where(e)}: reset() started an episode without any agent")
+        self._flush(rows)
+        self._write_states(envs, out)
+
+    def step(
+        self,
+        actions: Sequence[np.ndarray],
+        running: np.ndarray,
+        out: Sequence[ObsRows],
+        outcome: Sequence[OutcomeRows],
+    ) -> np.ndarray:
+        """See `VectorEnv.step`. Raises RunError when an env fails or does not keep to its spaces."""
+        everyone = len(self._agents)
+        envs, full, pick = self._envs, self._full, self._pick
+        moves = [codec.action.decode(stored) for codec, stored in zip(self._codecs, actions, strict=True)]
+        plan = list(zip(self._teams, moves, strict=True))
+        stepped = range(self.num_envs) if running.all() else np.flatnonzero(running).tolist()
+        self._steps[running] += 1
+        ended = np.zeros(self.num_envs, bool)
+        rows = self._collectors(out, outcome)
+        quiet: list[int] = []
+        seen: list[Any] = []
+        paid: list[float] = []
+        told: list[Any] = []
+        for e in stepped:
+            env = envs[e]
+            chosen: dict[AgentId, Any] = {}
+            if full[e]:
+                for team, team_moves in plan:
+                    chosen.update(zip(team, team_moves[e], strict=True))
+            else:
+                chosen = self._moves_of_the_living(e, moves)
+            try:
+                observations, rewards, terminations, truncations, infos = env.step(chosen)
+            except Exception as error:
+                raise self._failure(e, "step()", error) from error
+            if self._copy:
+                observations = deepcopy(observations)
+            if (
+                full[e]
+                and len(observations) == everyone == len(env.agents)
+                and not any(terminations.values())
+                and not any(truncations.values())
+            ):
+                try:
+                    new = pick(observations), pick(rewards), pick(infos) if self._mask_in_info else ()
+                except KeyError:
+                    pass
+                else:
+                    seen += new[0]
+                    paid += new[1]
+                    told += new[2]
+                    quiet.append(e)
+                    continue
+            answer = Answer(observations, rewards, terminations, truncations, infos)
+            ended[e] = not self._settle(e, answer, rows)
+        if quiet:
+            self._write_quiet(rows, quiet, seen, paid, told)
+        if len(quiet) < len(stepped):
+            self._flush(rows)
+        self._write_states(stepped, out)
+        return ended
+
+    def render(self, env: int = 0) -> Any:
+        """Return the frame of one env: uint8 [height, width, 3], or None where it draws to a window or not at all."""
+        try:
+            return self._envs[env].render()
+        except Exception as error:
+            raise self._failure(env, "render()", error) from error
+
+    def close(self) -> None:
+        """Close every env. Raises RunError for the first that fails, after all were closed."""
+        failures = []
+        for e, env in enumerate(self._envs):
+            try:
+                env.close()
+            except Exception as error:
+                failures.append((e, error))
+        for e, error in failures:
+            raise self._failure(e, "close()", error) from error
+
+    def _collectors(self, out: Sequence[ObsRows], outcome: Sequence[OutcomeRows] | None) -> list[TeamRows]:
+        outcomes = outcome if outcome is not None else [None] * len(out)
+        return [TeamRows(*parts) for parts in zip(self._codecs, self._teams, out, outcomes, strict=True)]
+
+    def _moves_of_the_living(self, e: int, moves: Sequence[Sequence[Sequence[Any]]]) -> dict[AgentId, Any]:
+        """Return the actions of the agents alive, and zero for those the env lists although they are dead."""
+        listed = set(self._envs[e].agents)
+        chosen: dict[AgentId, Any] = {}
+        alive = iter(self._alive[e])
+        for team, team_moves, rest in zip(self._teams, moves, self._rests, strict=True):
+            for agent, move in zip(team, team_moves[e], strict=True):
+                if next(alive):
+                    chosen[agent] = move
+                elif agent in listed:
+                    chosen[agent] = rest
+        return chosen
+
+    def _settle(self, e: int, answer: Answer, rows: Sequence[TeamRows]) -> bool:
+        """Collect one env's answer agent by agent; return whether any agent is alive."""
+        listed = set(self._envs[e].agents)
+        if strangers := (listed | set(answer.observations)) - self._known:
+            raise RunError(
+                f"{self._where(e)}: agents {sorted(map(str, strangers))} are not in possible_agents "
+                f"({', '.join(map(str, self._agents))}); name every agent that can appear there"
+            )
+        was_alive, now_alive = self._alive[e], []
+        for team_rows, columns in zip(rows, self._columns, strict=True):
+            now_alive += team_rows.settle(e, was_alive[columns], listed, answer)
+        self._alive[e] = now_alive
+        self._full[e] = all(now_alive)
+        return any(now_alive)
+
+    def _write_quiet(self, rows: Sequence[TeamRows], quiet: list[int], seen: list, paid: list, told: list) -> None:
+        """Write the envs in which every agent lived on; the lists hold one entry per env and agent."""
+        everyone = len(self._agents)
+        try:
+            rewards = np.array(paid, np.float32).reshape(len(quiet), everyone)
+        except (TypeError, ValueError) as error:
+            raise self._bad_reward(quiet, paid, error) from error
+        one_team = len(rows) == 1
+        for team_rows, columns in zip(rows, self._columns, strict=True):
+            starts = range(0, len(seen), everyone)
+            own_seen = seen if one_team else [x for i in starts for x in seen[i : i + everyone][columns]]
+            own_told = told if one_team else [x for i in starts for x in told[i : i + everyone][columns]]
+            if (bad := team_rows.write_quiet(quiet, own_seen, own_told, rewards[:, columns])) is not None:
+                raise RunError(f"{self._where(bad.env)}: agent {bad.agent!r}: {bad.message}")
+
+    def _flush(self, rows: Sequence[TeamRows]) -> None:
+        for team_rows in rows:
+            if (bad := team_rows.flush()) is not None:
+                raise RunError(f"{self._where(bad.env)}: agent {bad.agent!r}: {bad.message}")
+
+    def _write_states(self, envs: Sequence[int], out: Sequence[ObsRows]) -> None:
+        if self.spec.state_shape is None:
+            return
+        for e in envs:
+            try:
+                state = np.asarray(self._envs[e].state(), np.float32).reshape(self.spec.state_shape)
+            except Exception as error:
+                raise self._failure(e, "state()", error) from error
+            for team in out:
+                team.state[e] = state
+
+    def _watch_buffers(self, e: int, observations: dict[AgentId, Any]) -> None:
+        """Copy observations at once from now on if two envs answer with the same arrays.
+
+        Observations are written when the whole split has stepped, by which time another copy would have
+        overwritten a buffer that the class, not the instance, owns.
+        """
+        for raw in observations.values():
+            for part in raw.values() if isinstance(raw, dict) else (raw,):
+                array = getattr(part, "base", None) if getattr(part, "base", None) is not None else part
+                owner, _ = self._owners.setdefault(id(array), (e, array))
+                self._copy |= owner != e
+        if all(self._episodes):
+            self._owners.clear()
+
+    def _where(self, e: int) -> str:
+        return f"{self.spec.env}, copy {e} (seed {self._seeds[e]}), episode {self._episodes[e]}, step {self._steps[e]}"
+
+    def _failure(self, e: int, what: str, error: Exception) -> RunError:
+        return RunError(f"{self._where(e)}: {what} raised {type(error).__name__}: {error}")
+
+    def _bad_reward(self, quiet: list[int], paid: list[Any], error: Exception) -> RunError:
+        everyone = len(self._agents)
+        for i, reward in enumerate(paid):
+            if np.ndim(reward) != 0 or not isinstance(reward, int | float | np.number | np.ndarray):
+                agent = self._agents[i % everyone]
+                where = self._where(quiet[i // everyone])
+                return RunError(f"{where}: agent {agent!r}: expected a number as reward, got {reward!r:.200}")
+        return RunError(f"{self.spec.env}: rewards are no numbers: {error}")
+
+
+def _resting_action(codec: TeamCodec) -> Any:
+    """Return the action zero (every first choice) as the environment takes it."""
+    spec = codec.action.spec
+    return codec.action.decode(np.zeros((1, 1, *spec.shape), spec.dtype))[0][0]

@@ -1,0 +1,221 @@
+"""Looks at a live ParallelEnv for a few steps and says what it is: teams, spaces, masks, global state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from sfmarl.envs.codec import MASK_KEY, ActionCodec, CodecError, ObsCodec, illegal_rows, write_masks
+from sfmarl.envs.rows import random_actions
+from sfmarl.envs.teams import split_teams
+from sfmarl.errors import UsageError
+from sfmarl.specs import AgentId, EnvSpec, TeamSpec
+
+PROBE_SEEDS = (0, 1, 2)
+PROBE_STEPS = 8
+
+
+@dataclass(frozen=True)
+class TeamCodec:
+    """How one team's raw observations and actions are stored."""
+
+    obs: ObsCodec
+    """Observations."""
+    action: ActionCodec
+    """Actions."""
+    mask_in_info: bool = False
+    """The mask lies in `infos[agent]["action_mask"]`."""
+
+    def mask_of(self, raw: Any, info: Mapping[str, Any]) -> Any:
+        """Return the agent's raw action mask; None when the environment gave none, which means all are legal."""
+        return info.get(MASK_KEY) if self.mask_in_info else raw[MASK_KEY]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a probe found."""
+
+    spec: EnvSpec
+    """The environment as the data plane sees it."""
+    codecs: tuple[TeamCodec, ...]
+    """One per team of `spec`."""
+    notes: tuple[str, ...] = ()
+    """What a user may want to know, in sentences (shown by `check-env`)."""
+
+
+@dataclass
+class _StateWatch:
+    """Compares `env.state()` with the team's observations for as long as it is probed."""
+
+    shape: tuple[int, ...] | None = None
+    joint: bool = True
+    absent: str = ""
+    sizes: set[int] = field(default_factory=set)
+
+
+def probe(env: Any, name: str, teams: str = "auto") -> Probe:
+    """Play a few random steps in the ParallelEnv `env`, which is left in the middle of an episode.
+
+    Raises UsageError for what cannot be trained on: unsupported spaces, spaces or agents that change at reset, teams
+    that do not fit, an environment that fails in these first steps (with the failure as `__cause__`).
+    """
+    observations, infos = _call(name, "reset", lambda: env.reset(seed=PROBE_SEEDS[0]), 2)
+    agents = _possible_agents(env, name)
+    observation_spaces, action_spaces = _spaces(env, name, agents)
+    split = split_teams(agents, observation_spaces, action_spaces, teams)
+    codecs: dict[str, TeamCodec] = {}
+    for team, members in split.items():
+        try:
+            action = ActionCodec(action_spaces[members[0]])
+            codecs[team] = TeamCodec(ObsCodec(observation_spaces[members[0]], action.spec), action)
+        except UsageError as error:
+            raise UsageError(f"{name}: agent {members[0]!r}: {error}") from error
+
+    rng = np.random.default_rng(PROBE_SEEDS[0])
+    team_of = {agent: team for team, members in split.items() for agent in members}
+    watch = _StateWatch(joint=len(split) == 1)
+    for seed in PROBE_SEEDS:
+        if seed != PROBE_SEEDS[0]:
+            observations, infos = _call(name, "reset", lambda seed=seed: env.reset(seed=seed), 2)
+            _require_unchanged(env, name, agents, observation_spaces, action_spaces)
+        for _ in range(PROBE_STEPS):
+            _detect_info_masks(codecs, team_of, infos)
+            _watch_state(env, watch, codecs, split, observations)
+            live = [agent for agent in env.agents if agent in observations]
+            if not live:
+                break
+            moves = {}
+            for agent in live:
+                codec = codecs[team_of[agent]]
+                moves[agent] = _random_move(name, agent, codec, observations[agent], infos.get(agent, {}), rng)
+            observations, _, _, _, infos = _call(name, "step", lambda moves=moves: env.step(moves), 5)
+
+    state_shape, joint, notes = _judge_state(watch)
+    spec = EnvSpec(
+        env=name,
+        teams=tuple(
+            TeamSpec(
+                name=team,
+                agents=members,
+                obs=codecs[team].obs.spec,
+                action=codecs[team].action.spec,
+                has_mask=codecs[team].obs.has_mask or codecs[team].mask_in_info,
+            )
+            for team, members in split.items()
+        ),
+        state_shape=state_shape,
+        state_is_joint=joint,
+    )
+    return Probe(spec, tuple(codecs.values()), notes)
+
+
+def _call(name: str, what: str, call: Callable[[], Any], parts: int) -> Any:
+    """Return the environment's answer, a tuple of `parts`."""
+    try:
+        answer = call()
+    except Exception as error:
+        raise UsageError(f"{name} failed in one of its first calls of {what}(): {error!r}") from error
+    if not isinstance(answer, tuple) or len(answer) != parts:
+        shape = "(observations, infos)" if parts == 2 else "(observations, rewards, terminations, truncations, infos)"
+        raise UsageError(f"{name}: {what}() must return {shape}, not {type(answer).__name__}: {answer!r:.200}")
+    return answer
+
+
+def _possible_agents(env: Any, name: str) -> tuple[AgentId, ...]:
+    agents = tuple(getattr(env, "possible_agents", ()))
+    if not agents:
+        raise UsageError(f"{name} must list every agent that can ever appear in `possible_agents`; it lists none")
+    return agents
+
+
+def _spaces(env: Any, name: str, agents: tuple[AgentId, ...]) -> tuple[dict[AgentId, spaces.Space], ...]:
+    try:
+        return {a: env.observation_space(a) for a in agents}, {a: env.action_space(a) for a in agents}
+    except Exception as error:
+        raise UsageError(f"{name}: observation_space() or action_space() failed: {error!r}") from error
+
+
+def _require_unchanged(
+    env: Any, name: str, agents: tuple[AgentId, ...], *before: Mapping[AgentId, spaces.Space]
+) -> None:
+    if (now := _possible_agents(env, name)) != agents:
+        raise UsageError(
+            f"{name} changes `possible_agents` at reset ({agents} became {now}); a policy needs one fixed list: name "
+            "every agent there and leave out of `agents` those that do not take part"
+        )
+    for old, new in zip(before, _spaces(env, name, agents), strict=True):
+        for agent in agents:
+            if old[agent] != new[agent]:
+                raise UsageError(
+                    f"{name} redraws its spaces at reset ({agent!r}: {old[agent]} became {new[agent]}); a policy needs "
+                    "fixed spaces: build the environment so that its spaces are drawn once, at construction"
+                )
+
+
+def _detect_info_masks(
+    codecs: dict[str, TeamCodec], team_of: Mapping[AgentId, str], infos: Mapping[AgentId, Any]
+) -> None:
+    for agent, info in infos.items():
+        team = team_of.get(agent)
+        if team is None or codecs[team].obs.has_mask or codecs[team].action.spec.kind == "continuous":
+            continue
+        if isinstance(info, Mapping) and info.get(MASK_KEY) is not None:
+            codecs[team] = replace(codecs[team], mask_in_info=True)
+
+
+def _random_move(
+    name: str, agent: AgentId, codec: TeamCodec, raw: Any, info: Mapping[str, Any], rng: np.random.Generator
+) -> Any:
+    spec = codec.action.spec
+    mask = None
+    try:
+        codec.obs.one(raw)
+        if codec.obs.has_mask or codec.mask_in_info:
+            mask = np.ones((1, 1, spec.mask_size), bool)
+            write_masks([codec.mask_of(raw, info)], mask)
+    except CodecError as error:
+        raise UsageError(f"{name}: observation of agent {agent!r}: {error}") from error
+    if mask is not None and illegal_rows(mask, spec.nvec).any():
+        raise UsageError(f"{name}: the action mask of agent {agent!r} leaves no legal action")
+    return codec.action.decode(random_actions(spec, (1, 1), rng, mask))[0][0]
+
+
+def _watch_state(
+    env: Any,
+    watch: _StateWatch,
+    codecs: Mapping[str, TeamCodec],
+    split: Mapping[str, tuple[AgentId, ...]],
+    observations: Mapping[AgentId, Any],
+) -> None:
+    if watch.absent or not observations:
+        return
+    try:
+        state = np.asarray(env.state(), np.float32).ravel()
+    except Exception as error:
+        # whatever it raises, there is no state to train on; most environments have none
+        watch.absent = f"env.state() raises {type(error).__name__}"
+        return
+    watch.sizes.add(state.size)
+    if not watch.joint:
+        return
+    team, members = next(iter(split.items()))
+    codec = codecs[team].obs
+    parts = [
+        codec.one(observations[agent]) if agent in observations else np.zeros(codec.spec.shape) for agent in members
+    ]
+    joint = np.concatenate([np.asarray(part, np.float32).ravel() for part in parts])
+    watch.joint = joint.shape == state.shape and bool(np.allclose(joint, state, rtol=1e-6, atol=1e-6))
+
+
+def _judge_state(watch: _StateWatch) -> tuple[tuple[int, ...] | None, bool, tuple[str, ...]]:
+    """Return (state_shape, state_is_joint, notes)."""
+    if watch.absent:
+        return None, False, (f"no global state: {watch.absent}",)
+    if len(watch.sizes) != 1:
+        sizes = ", ".join(map(str, sorted(watch.sizes)))
+        return None, False, (f"env.state() is not used: it changes its size ({sizes})",)
+    return (None, True, ()) if watch.joint else ((watch.sizes.pop(),), False, ())

@@ -1,0 +1,51 @@
+"""What the data plane asks of one turn-based environment, and who is asked to move."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from sfmarl.specs import EnvSpec
+
+
+class Turn(NamedTuple):
+    """The agent whose turn it is, and what happened to it since it last acted."""
+
+    seat: int
+    """Its team."""
+    agent: int
+    """Its index in the team."""
+    reward: float
+    """Everything it earned since it last acted in this episode (or since the episode began)."""
+    terminated: bool
+    """Its life is over; it must be passed with `act(None)`."""
+    truncated: bool
+    """It was cut off; it must be passed with `act(None)`."""
+
+
+class TurnEnv(Protocol):
+    """One environment in which agents act one after the other (PettingZoo's AEC semantics)."""
+
+    spec: EnvSpec
+    """What the environment looks like; `turn_based` is True."""
+
+    def reset(self) -> None:
+        """Begin an episode."""
+        ...
+
+    def turn(self) -> Turn | None:
+        """Return whose turn it is, or None when the episode is over. Calling it again changes nothing."""
+        ...
+
+    def observe(self, obs: np.ndarray, action_mask: np.ndarray | None, state: np.ndarray | None) -> None:
+        """Write the observation [*obs], mask [n] and state [*state] of the agent whose turn it is."""
+        ...
+
+    def act(self, action: np.ndarray | None) -> None:
+        """Apply the stored action [*action] of the agent whose turn it is; None passes an agent whose life is over."""
+        ...
+
+    def close(self) -> None:
+        """Release whatever the environment holds."""
+        ...

@@ -1,0 +1,30 @@
+"""The two ways a user meets an error: a wrong request and a failed run."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class SfmarlError(Exception):
+    """Base of every error whose message is written for the user: who, what, what to do. Shown without a traceback."""
+
+    exit_code = 1
+
+
+class UsageError(SfmarlError):
+    """The request cannot be carried out as it stands (exit code 2): nothing was started, nothing was written."""
+
+    exit_code = 2
+
+
+class RunError(SfmarlError):
+    """A run that had started could not go on (exit code 1): what was reached is on disk."""
+
+    exit_code = 1
+
+
+def nearest(word: str, known: Iterable[str], count: int = 3) -> str:
+    """Return " Did you mean 'a' or 'b'?" for the known words nearest to `word`, or an empty string."""
+    close = difflib.get_close_matches(word, list(known), n=count, cutoff=0.5)
+    return f" Did you mean {' or '.join(repr(w) for w in close)}?" if close else ""

@@ -1,0 +1,107 @@
+"""How good policies are: whole episodes with fixed weights, means with their uncertainty."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from sfmarl.animation import write_gif
+from sfmarl.checkpoint import Checkpoint
+from sfmarl.config import Config
+from sfmarl.config_file import read_config
+from sfmarl.envs.registry import load_spec
+from sfmarl.errors import UsageError
+from sfmarl.evaluation import Evaluation
+from sfmarl.evaluator import Evaluator, Player, RandomPlayer
+from sfmarl.policy import JointPolicy, load_policy
+from sfmarl.seeding import seed_for
+from sfmarl.specs import EnvSpec
+
+__all__ = ["Evaluation", "Evaluator", "Player", "RandomPlayer", "evaluate", "evaluate_checkpoint", "evaluate_run"]
+
+
+def evaluate(
+    config: Config,
+    players: Mapping[str, Player],
+    episodes: int,
+    seed: int,
+    greedy: bool = True,
+    *,
+    random_baseline: bool = False,
+    checkpoint: str | None = None,
+) -> Evaluation:
+    """Play `episodes` whole episodes of the environment of `config` with fixed players, one per team.
+
+    With `random_baseline` the same number of episodes is played with random legal actions, from the same seeds.
+    Raises UsageError and RunError like `Evaluator`.
+    """
+    evaluator = Evaluator(config, players, episodes, seed, greedy)
+    baseline = None
+    try:
+        while evaluator.run_once():
+            pass
+        if random_baseline:
+            chance = {t.name: RandomPlayer(t, seed_for(seed, "random", t.name)) for t in evaluator.spec.teams}
+            baseline = evaluate(config, chance, episodes, seed, greedy=False)
+        return evaluator.result(checkpoint, baseline)
+    finally:
+        evaluator.close()
+
+
+def evaluate_run(
+    run_dir: str | Path,
+    episodes: int = 200,
+    greedy: bool = True,
+    seed: int = 0,
+    random_baseline: bool = False,
+    checkpoint: str = "best",
+    gif: str | Path | None = None,
+    device: str = "cpu",
+) -> Evaluation:
+    """Evaluate a checkpoint of a run on the environment its `config.json` names.
+
+    `checkpoint` is `best` (the latest while none is marked), `latest`, a name or a path; `gif` takes one more episode
+    as an animation. Raises UsageError when there is no such run or checkpoint, when the environment is not the one
+    the policies were trained on, or when it cannot render; RunError when a checkpoint is damaged.
+    """
+    run_dir = Path(run_dir)
+    config = read_config(run_dir / "config.json")
+    policy = load_policy(run_dir, device, checkpoint=checkpoint, seed=seed)
+    _require_fit(policy, load_spec(config))
+    if gif is not None:
+        write_gif(config, policy.by_team, Path(gif), seed, greedy)
+    return evaluate(
+        config,
+        policy.by_team,
+        episodes,
+        seed,
+        greedy,
+        random_baseline=random_baseline,
+        checkpoint=policy.checkpoint.path.name,
+    )
+
+
+def evaluate_checkpoint(config: Config, checkpoint: Path, episodes: int, seed: int, greedy: bool = True) -> Evaluation:
+    """Evaluate one checkpoint directory on the environment of `config`. Raises RunError when it is damaged."""
+    policy = JointPolicy(Checkpoint(checkpoint), seed=seed)
+    return evaluate(config, policy.by_team, episodes, seed, greedy, checkpoint=policy.checkpoint.path.name)
+
+
+def _require_fit(policy: JointPolicy, spec: EnvSpec) -> None:
+    """Raise UsageError unless every team of the environment is what its policy was trained for."""
+    for team in spec.teams:
+        trained = policy.specs.get(team.name)
+        if trained is None:
+            raise UsageError(f"{spec.env} has a team {team.name!r}, the checkpoint only {', '.join(policy.specs)}.")
+        for what, now, then in (
+            ("observation", (team.obs.shape, team.obs.dtype), (trained.obs.shape, trained.obs.dtype)),
+            ("action", (team.action.kind, team.action.nvec, team.action.env_shape),
+             (trained.action.kind, trained.action.nvec, trained.action.env_shape)),
+            ("number of agents", len(team.agents), len(trained.agents)),
+            ("action mask", team.has_mask, trained.has_mask),
+        ):  # fmt: skip
+            if now != then:
+                raise UsageError(
+                    f"{spec.env} is not the environment this checkpoint was trained on: {what} of team {team.name!r} "
+                    f"is {now}, the policy expects {then}. Install the version it was trained with."
+                )

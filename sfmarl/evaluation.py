@@ -1,0 +1,88 @@
+"""The result of an evaluation: returns with their uncertainty, and what exactly was measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sfmarl.specs import AgentId
+from sfmarl.statistics import Interval
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Undiscounted returns of whole episodes, with 95 % t-intervals."""
+
+    env: str
+    """The environment's name."""
+    env_version: str
+    """Package and version the environment comes from."""
+    episodes: int
+    """Episodes played."""
+    greedy: bool
+    """Whether the most probable actions were taken."""
+    seed: int
+    """Seed of environments and sampled actions."""
+    teams: dict[str, Interval]
+    """Team -> return, summed over the team's agents."""
+    agents: dict[AgentId, Interval]
+    """Agent -> its return."""
+    length: Interval
+    """Episode length in env-steps."""
+    checkpoint: str | None = None
+    """Name of the checkpoint that was evaluated."""
+    baseline: Evaluation | None = None
+    """The same with random legal actions."""
+
+    @property
+    def score(self) -> float:
+        """Mean return of the first team: what best-checkpoint tracking and stop scores compare."""
+        return next(iter(self.teams.values())).mean
+
+    @property
+    def metric(self) -> str:
+        """What `score` measures."""
+        return metric_name(next(iter(self.teams)))
+
+    def scalars(self) -> dict[str, float]:
+        """Return the `eval/...` scalars."""
+        values = {f"eval/return_team/{team}": x.mean for team, x in self.teams.items()}
+        values |= {f"eval/interval_team/{team}": x.half_width for team, x in self.teams.items()}
+        values |= {f"eval/return_agent/{agent}": x.mean for agent, x in self.agents.items()}
+        return {**values, "eval/length": self.length.mean, "eval/episodes": float(self.episodes)}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON types."""
+        return {
+            "env": self.env,
+            "env_version": self.env_version,
+            "checkpoint": self.checkpoint,
+            "episodes": self.episodes,
+            "greedy": self.greedy,
+            "seed": self.seed,
+            "metric": self.metric,
+            "teams": {team: {"metric": metric_name(team), **x.to_json()} for team, x in self.teams.items()},
+            "agents": {str(agent): x.to_json() for agent, x in self.agents.items()},
+            "length": self.length.to_json(),
+            "baseline": None if self.baseline is None else self.baseline.to_json(),
+        }
+
+    def __str__(self) -> str:
+        """Return a small table for people."""
+        how = "greedy" if self.greedy else "sampled"
+        which = f", {self.checkpoint}" if self.checkpoint else ""
+        lines = [f"{self.env} ({self.env_version}){which}: {self.episodes} episodes, {how}, seed {self.seed}"]
+        beside = self.baseline
+        rows = [(metric_name(t), x, beside.teams[t] if beside else None) for t, x in self.teams.items()]
+        rows += [(f"  {a}", x, beside.agents[a] if beside else None) for a, x in self.agents.items()]
+        rows.append(("episode length", self.length, beside.length if beside else None))
+        width = max(len(title) for title, _, _ in rows)
+        for title, value, other in rows:
+            lines.append(f"{title:<{width}}  {value!s:<18}" + (f"  random {other}" if other else ""))
+        lines[1:] = [line.rstrip() for line in lines[1:]]
+        return "\n".join([*lines, "(mean ± half width of the 95 % interval)"])
+
+
+def metric_name(team: str) -> str:
+    """Return what a team's return measures, in words."""
+    return f"undiscounted episode return, sum over team `{team}`"

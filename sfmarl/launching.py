@@ -1,0 +1,80 @@
+"""Starting a run from a script or a command, and telling its user how it went wrong."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from sfmarl.arguments import parse_config
+from sfmarl.config import Config, default_run_dir
+from sfmarl.errors import RunError, SfmarlError
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C: 128 + SIGINT, as shells have it."""
+
+
+def launch(default: Config, argv: Sequence[str] | None = None) -> int:
+    """Train with a script's settings, any of which the command line overrides; return the exit code.
+
+    A launch script ends with `sys.exit(launch(Config(env=..., ...)))`.
+    """
+
+    def run(words: Sequence[str]) -> int:
+        return train_in_run_dir(parse_config(words, prog=Path(sys.argv[0]).name, default=default))
+
+    return guarded(run, sys.argv[1:] if argv is None else argv)
+
+
+def train_in_run_dir(config: Config) -> int:
+    """Train, with the run directory named beforehand so that a crash leaves its traceback there; return 0."""
+    from sfmarl.runner import train
+
+    if config.run_dir is None:
+        config.run_dir = default_run_dir(config)
+    with crash_report(config.run_dir):
+        train(config)
+    return 0
+
+
+def guarded(run: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
+    """Return `run(argv without --debug)`; an exception becomes one message on stderr and an exit code.
+
+    `--debug` anywhere in `argv`, or SFMARL_DEBUG=1, shows the traceback as well. SystemExit passes.
+    """
+    debug = "--debug" in argv or os.environ.get("SFMARL_DEBUG", "0") not in ("", "0")
+    try:
+        return run([word for word in argv if word != "--debug"])
+    except KeyboardInterrupt as error:
+        failure, message, code = error, "interrupted", INTERRUPTED
+    except SfmarlError as error:
+        failure, message, code = error, str(error), error.exit_code
+    except Exception as error:
+        failure, message, code = error, f"{_headline(error)}. This is not expected; --debug shows where it happened.", 1
+    if debug:
+        traceback.print_exception(failure)
+    print(f"sfmarl: {message}", file=sys.stderr)
+    return code
+
+
+@contextmanager
+def crash_report(run_dir: Path) -> Iterator[None]:
+    """Turn an unexpected exception into a RunError and write its traceback to RUN/crash.txt, if RUN exists."""
+    try:
+        yield
+    except SfmarlError:
+        raise
+    except Exception as error:
+        path = run_dir / "crash.txt"
+        try:
+            path.write_text(traceback.format_exc(), encoding="utf-8")
+        except OSError:
+            raise error from None
+        raise RunError(f"{_headline(error)}. This is not expected; the traceback is in {path}.") from error
+
+
+def _headline(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0].rstrip(" .:")

@@ -1,0 +1,143 @@
+"""The data plane of a run: which arrays exist, how large they are, and the handle every process opens them through."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sfmarl.memory.block import Block, BlockSpec
+from sfmarl.memory.seats import Scratch, ScratchSpec
+from sfmarl.memory.segment import Layout, Segment
+from sfmarl.memory.weights import WeightStore, plan_weights
+from sfmarl.memory.words import Words, plan_words
+from sfmarl.specs import EnvSpec
+
+
+@dataclass(frozen=True)
+class PlaneSpec:
+    """Everything that decides what lies in shared memory."""
+
+    env: EnvSpec
+    """The environment."""
+    workers: int
+    """Rollout workers."""
+    splits: int
+    """Splits of a worker."""
+    envs_per_split: int
+    """E."""
+    inference_workers: int
+    """Inference workers; worker w's splits always talk to inference worker w % inference_workers."""
+    rollout: int
+    """T."""
+    ring: int
+    """Slots of a lane."""
+    policy_of_team: tuple[int, ...]
+    """Policy index of each team at home."""
+    weight_sizes: tuple[int, ...]
+    """Published floats of each policy."""
+    stores_state: bool = False
+    """Whether slots hold the environment's global state (a central critic reads it)."""
+    masked_death: bool = False
+    """Whether dead agents go on earning their team's reward."""
+    frozen_seats: bool = False
+    """Whether seats may be taken by players that do not learn; they act from scratch rows."""
+
+    @property
+    def policies(self) -> int:
+        """Trainable policies."""
+        return len(self.weight_sizes)
+
+    def blocks(self) -> list[BlockSpec]:
+        """Return every block, ordered by worker, split, seat."""
+        specs = []
+        for worker in range(self.workers):
+            for split in range(self.splits):
+                for seat, team in enumerate(self.env.teams):
+                    agents = len(team.agents)
+                    specs.append(
+                        BlockSpec(
+                            worker=worker,
+                            split=split,
+                            seat=seat,
+                            policy=self.policy_of_team[seat],
+                            team=team,
+                            lanes=self.envs_per_split * (agents if self.env.turn_based else 1),
+                            agents=1 if self.env.turn_based else agents,
+                            rollout=self.rollout,
+                            ring=self.ring,
+                            lockstep=not self.env.turn_based,
+                            state_shape=self.env.state_shape if self.stores_state else None,
+                            in_return=self.masked_death,
+                        )
+                    )
+        return specs
+
+    def scratch(self) -> list[ScratchSpec]:
+        """Return the scratch rows of every (worker, split, seat), or none when no seat is ever frozen."""
+        if not self.frozen_seats:
+            return []
+        return [
+            ScratchSpec(worker, split, seat, team, self.envs_per_split)
+            for worker in range(self.workers)
+            for split in range(self.splits)
+            for seat, team in enumerate(self.env.teams)
+        ]
+
+    def layout(self) -> Layout:
+        """Return the plan of the whole segment; `.size` is what it will take."""
+        layout = Layout()
+        plan_words(layout, self.workers, self.splits, self.inference_workers, self.policies)
+        for policy, size in enumerate(self.weight_sizes):
+            plan_weights(layout, policy, size)
+        for spec in (*self.blocks(), *self.scratch()):
+            spec.plan(layout)
+        return layout
+
+    def lanes_of_policy(self, policy: int) -> int:
+        """Lanes that feed one policy."""
+        return sum(block.lanes for block in self.blocks() if block.policy == policy)
+
+
+@dataclass
+class DataPlane:
+    """What a process is handed: the specification and the segment. Opening is cheap; nothing is copied."""
+
+    spec: PlaneSpec
+    segment: Segment
+
+    @classmethod
+    def create(cls, spec: PlaneSpec) -> DataPlane:
+        """Reserve the shared memory of a run and poison its slots. Raises RunError when there is too little."""
+        plane = cls(spec, Segment(spec.layout()))
+        for block in plane.blocks():
+            block.poison()
+        return plane
+
+    def words(self) -> Words:
+        """Open the control words."""
+        return Words(self.segment)
+
+    def weights(self, policy: int) -> WeightStore:
+        """Open one policy's published weights."""
+        return WeightStore(self.segment, policy)
+
+    def blocks(self, worker: int | None = None, split: int | None = None, policy: int | None = None) -> list[Block]:
+        """Open the blocks of a worker, of one of its splits, or of a policy."""
+        return [Block(spec, self.segment) for spec in select(self.spec.blocks(), worker, split, policy)]
+
+    def scratch(self, worker: int, split: int) -> list[Scratch]:
+        """Open the scratch rows of a split, one per seat; empty when no seat is ever frozen."""
+        return [
+            Scratch(spec, self.segment) for spec in self.spec.scratch() if (spec.worker, spec.split) == (worker, split)
+        ]
+
+
+def select(
+    blocks: Sequence[BlockSpec], worker: int | None = None, split: int | None = None, policy: int | None = None
+) -> list[BlockSpec]:
+    """Return the blocks that match every argument that is not None."""
+    return [
+        block
+        for block in blocks
+        if worker in (None, block.worker) and split in (None, block.split) and policy in (None, block.policy)
+    ]

@@ -1,0 +1,85 @@
+"""One anonymous shared-memory segment for the whole run: planned, sized, reserved, then carved into arrays."""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+from dataclasses import dataclass, field
+from multiprocessing import reduction
+
+import numpy as np
+
+from sfmarl.errors import RunError
+
+ALIGNMENT = 64
+"""Bytes; arrays start on a cache line of their own, so that two writers never share one."""
+
+
+@dataclass
+class Layout:
+    """Names, shapes and dtypes of the arrays of a segment, in the order they lie in it."""
+
+    entries: dict[str, tuple[int, tuple[int, ...], np.dtype]] = field(default_factory=dict)
+    """Name -> (offset in bytes, shape, dtype)."""
+    size: int = 0
+    """Bytes of the whole segment."""
+
+    def add(self, name: str, shape: tuple[int, ...], dtype: np.dtype | type) -> None:
+        """Append an array. Raises ValueError when the name is taken."""
+        if name in self.entries:
+            raise ValueError(f"the layout already has an array called {name!r}")
+        dtype = np.dtype(dtype)
+        self.entries[name] = (self.size, tuple(shape), dtype)
+        nbytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        self.size += -(-nbytes // ALIGNMENT) * ALIGNMENT
+
+
+class Segment:
+    """An anonymous memfd mapped into every process that is handed this object.
+
+    It has no name in any file system: when the last process that maps it ends, however it ends, the memory is gone.
+    Passing it to a child as a `multiprocessing` argument duplicates the descriptor; contents are never copied.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        """Reserve `layout.size` bytes, zeroed. Raises RunError when the machine cannot give them."""
+        self.layout = layout
+        self._fd = os.memfd_create("sfmarl", os.MFD_CLOEXEC)
+        try:
+            # posix_fallocate reserves the pages now: too little memory is an error here, not a SIGBUS at some later write
+            os.posix_fallocate(self._fd, 0, max(layout.size, 1))
+        except OSError as error:
+            os.close(self._fd)
+            if error.errno not in (errno.ENOSPC, errno.ENOMEM):
+                raise
+            raise RunError(
+                f"cannot reserve {layout.size / 2**30:.2f} GiB of shared memory for trajectory slots: {error.strerror}. "
+                "Lower --num-envs-per-worker, --num-workers, --rollout or --ring."
+            ) from error
+        self._map()
+
+    def _map(self) -> None:
+        self._mmap = mmap.mmap(self._fd, max(self.layout.size, 1))
+
+    def array(self, name: str) -> np.ndarray:
+        """Return the shared array called `name` (KeyError when the layout has none)."""
+        offset, shape, dtype = self.layout.entries[name]
+        return np.ndarray(shape, dtype, buffer=self._mmap, offset=offset)
+
+    def __reduce__(self):
+        return _attach, (self.layout, reduction.DupFd(self._fd))
+
+    def __del__(self) -> None:
+        # arrays may outlive this object: the mapping closes itself with the last of them
+        if (fd := getattr(self, "_fd", None)) is not None:
+            os.close(fd)
+            self._fd = None
+
+
+def _attach(layout: Layout, dup: reduction.DupFd) -> Segment:
+    segment = Segment.__new__(Segment)
+    segment.layout = layout
+    segment._fd = dup.detach()
+    segment._map()
+    return segment

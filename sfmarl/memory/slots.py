@@ -1,0 +1,85 @@
+"""Slot states: the one module in which they change.
+
+    FREE ----claim----> FILLING ----publish----> READY ----take----> TAKEN ----release----> FREE
+    (worker)             (worker)                (learner)           (learner)
+                            `---discard---> FREE  (supervisor, when the worker died)
+                                                        TAKEN ---discard---> FREE (a new learner, at its start)
+
+The states are words in shared memory, one per (ring position, lane), and they are the truth: whoever hears nothing
+looks at them. Each word has exactly one process that may change it in each state, so no lock is needed.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+FREE, FILLING, READY, TAKEN = 0, 1, 2, 3
+ALL = slice(None)
+
+Lanes = slice | np.ndarray | int
+"""Which lanes of a ring position: all at once in lock-step, one when turns alternate."""
+
+
+class SlotWords:
+    """The state words of one block, with the transitions as methods. Illegal transitions raise RuntimeError."""
+
+    def __init__(self, state: np.ndarray, generation: np.ndarray, number: np.ndarray) -> None:
+        self.state = state
+        """[ring, L] int32."""
+        self.generation = generation
+        """[ring, L] int64: life of the worker that filled the slot."""
+        self.number = number
+        """[ring, L] int64: how many slots the lane had claimed before this one."""
+
+    def _move(self, ring: int, lanes: Lanes, old: int, new: int) -> None:
+        words = self.state[ring, lanes]
+        if not np.all(words == old):
+            raise RuntimeError(f"slot state must be {old} to become {new}, found {np.unique(words)}")
+        self.state[ring, lanes] = new
+
+    def can_claim(self, ring: int, lanes: Lanes, sync: bool) -> bool:
+        """Whether the named slots are FREE; with `sync` every other slot of these lanes must be, too.
+
+        In sync mode the learner releases a slot only after it published what it learned from it, so a lane that claims
+        with `sync` acts with weights that know its whole past: policy lag 0.
+        """
+        return bool(np.all(self.state[ALL if sync else ring, lanes] == FREE))
+
+    def claim(self, ring: int, lanes: Lanes, generation: int, number: int) -> None:
+        """FREE -> FILLING, by the worker: from here on it may write the slot."""
+        self._move(ring, lanes, FREE, FILLING)
+        self.generation[ring, lanes] = generation
+        self.number[ring, lanes] = number
+
+    def publish(self, ring: int, lanes: Lanes) -> None:
+        """FILLING -> READY, by the worker: every step is closed; it will not write the slot again."""
+        self._move(ring, lanes, FILLING, READY)
+
+    def ready(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return (ring positions, lanes) of the READY slots, both int64 [n], oldest slot number first."""
+        ring, lanes = np.nonzero(self.state == READY)
+        order = np.argsort(self.number[ring, lanes], kind="stable")
+        return ring[order], lanes[order]
+
+    def take(self, ring: int, lanes: Lanes) -> None:
+        """READY -> TAKEN, by the learner: it copies the slot out."""
+        self._move(ring, lanes, READY, TAKEN)
+
+    def release(self, ring: int, lanes: Lanes) -> None:
+        """TAKEN -> FREE, by the learner: the copy is made."""
+        self._move(ring, lanes, TAKEN, FREE)
+
+    def discard_filling(self) -> int:
+        """FILLING -> FREE, by the supervisor once the worker is known to be dead. Returns how many slots that were.
+
+        READY slots of a past life stay: every step in them is closed, they are whole.
+        """
+        filling = self.state == FILLING
+        self.state[filling] = FREE
+        return int(filling.sum())
+
+    def discard_taken(self) -> int:
+        """TAKEN -> FREE, by a learner that starts after the one before it died. Returns how many slots that were."""
+        taken = self.state == TAKEN
+        self.state[taken] = FREE
+        return int(taken.sum())

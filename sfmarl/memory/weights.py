@@ -1,0 +1,51 @@
+"""Published weights: two flat float32 buffers and a version word per policy."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sfmarl.memory.segment import Layout, Segment
+
+
+def plan_weights(layout: Layout, policy: int, size: int) -> None:
+    """Add the store of one policy with `size` published floats to `layout`."""
+    layout.add(f"weights.{policy}.buffer", (2, size), np.float32)
+    layout.add(f"weights.{policy}.version", (1,), np.int64)
+
+
+class WeightStore:
+    """One policy's weights as the rest of the run sees them; the version outlives the learner that wrote it.
+
+    The writer fills the buffer that nobody is pointed at, then moves the version. A reader copies the buffer the
+    version points at and looks at the version again: only if two publishes overtook it has its copy been written over.
+    """
+
+    def __init__(self, segment: Segment, policy: int) -> None:
+        self.buffer = segment.array(f"weights.{policy}.buffer")
+        """[2, size] float32; version v lies in row v % 2."""
+        self._version = segment.array(f"weights.{policy}.version")
+
+    @property
+    def version(self) -> int:
+        """The newest complete version; 0 means nothing was published yet."""
+        return int(self._version[0])
+
+    def publish(self, flat: np.ndarray, version: int) -> None:
+        """Make `flat` [size] float32 the policy's weights. Raises ValueError unless `version` is the next one.
+
+        The first publish of a run may name any version >= 1 (a resumed run goes on counting).
+        """
+        if self.version and version != self.version + 1:
+            raise ValueError(f"version {version} published after {self.version}")
+        self.buffer[version % 2] = flat
+        self._version[0] = version
+
+    def read(self, out: np.ndarray) -> int:
+        """Copy the newest weights into `out` [size] float32 and return their version (0 = none yet, nothing copied)."""
+        while version := self.version:
+            out[:] = self.buffer[version % 2]
+            # version + 1 goes to the other buffer; version + 2 is the first that could have torn the copy, and it is
+            # written before its number appears, so version + 1 is already too late
+            if self.version == version:
+                return version
+        return 0

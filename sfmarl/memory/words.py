@@ -1,0 +1,70 @@
+"""Control words and counters: small integers in shared memory that every process may read and one may write."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sfmarl.memory.segment import Layout, Segment
+
+RUN, STOP = 0, 1
+"""Values of the run word."""
+
+ROLLOUT_TIMES = ("env", "write", "wait_actions", "wait_slots")
+INFERENCE_TIMES = ("wait", "weights", "gather", "forward", "scatter")
+LEARNER_TIMES = ("wait", "gather", "update", "publish")
+"""Categories of the time breakdown, per role, in seconds since the start."""
+
+ROLLOUT_COUNTS = ("env_steps", "agent_steps", "episodes", "split_steps")
+INFERENCE_COUNTS = ("forwards", "rows")
+LEARNER_COUNTS = ("updates", "agent_steps", "rows", "dropped_slots")
+"""Counters per role, since the start of the run (they outlive a worker's restart)."""
+
+
+def plan_words(layout: Layout, workers: int, splits: int, inference_workers: int, policies: int) -> None:
+    """Add the control words of a run of this size to `layout`."""
+    layout.add("run", (1,), np.int64)
+    layout.add("generation", (workers,), np.int64)
+    layout.add("acknowledged", (workers,), np.int64)
+    layout.add("requested", (workers, splits), np.int64)
+    layout.add("answered", (workers, splits), np.int64)
+    layout.add("request_generation", (workers, splits), np.int64)
+    for role, count, times, counts in (
+        ("rollout", workers, ROLLOUT_TIMES, ROLLOUT_COUNTS),
+        ("inference", inference_workers, INFERENCE_TIMES, INFERENCE_COUNTS),
+        ("learner", policies, LEARNER_TIMES, LEARNER_COUNTS),
+    ):
+        layout.add(f"{role}.times", (count, len(times)), np.float64)
+        layout.add(f"{role}.counts", (count, len(counts)), np.int64)
+        layout.add(f"{role}.progress", (count,), np.int64)
+
+
+class Words:
+    """The control words, opened in this process."""
+
+    def __init__(self, segment: Segment) -> None:
+        self._run = segment.array("run")
+        self.generation = segment.array("generation")
+        """[W] int64: life of each rollout worker; the supervisor counts it up before it starts a new one."""
+        self.acknowledged = segment.array("acknowledged")
+        """[W] int64: the life that the worker's inference worker has taken note of: nothing older is scattered any more."""
+        self.requested = segment.array("requested")
+        """[W, splits] int64, written by the rollout worker: actions asked for so far."""
+        self.answered = segment.array("answered")
+        """[W, splits] int64, written by the inference worker: requests answered so far; equal to `requested` = none open."""
+        self.request_generation = segment.array("request_generation")
+        """[W, splits] int64, written by the rollout worker: the life that made the newest request."""
+        self.times = {role: segment.array(f"{role}.times") for role in ("rollout", "inference", "learner")}
+        """Role -> [processes, categories] float64 seconds."""
+        self.counts = {role: segment.array(f"{role}.counts") for role in ("rollout", "inference", "learner")}
+        """Role -> [processes, counters] int64."""
+        self.progress = {role: segment.array(f"{role}.progress") for role in ("rollout", "inference", "learner")}
+        """Role -> [processes] int64: counts every pass of the process's loop that did something."""
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the run is being stopped: every loop ends at its next pass."""
+        return bool(self._run[0] == STOP)
+
+    def stop(self) -> None:
+        """Ask every process to end."""
+        self._run[0] = STOP

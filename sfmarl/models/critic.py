@@ -1,0 +1,56 @@
+"""The value function: own observations per agent, or a central state once per lane with one output per agent."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from sfmarl.models.encoders import NetConfig, SetNetwork, is_image
+from sfmarl.specs import PolicySpec, StateSource
+
+HEAD_GAIN = 1.0
+"""Gain of the value head."""
+
+
+class Critic(nn.Module):
+    """Values float32 [..., A] from `source`:
+
+    own     the agent's observation [..., A, *obs], with the actor's parameter sets and ids
+    joint   the lane's observations side by side, [..., A * F]; images are stacked along their channels
+    env     the stored state [..., *state]
+    """
+
+    def __init__(self, spec: PolicySpec, config: NetConfig, source: StateSource, seed: int = 0) -> None:
+        super().__init__()
+        self.spec, self.source = spec, source
+        generator = torch.Generator().manual_seed(seed)
+        if source == "own":
+            shape, outputs, sets = spec.obs.shape, 1, spec.parameter_set
+        elif source == "joint":
+            height_width, last = spec.obs.shape[:-1], spec.num_agents * spec.obs.shape[-1]
+            image = is_image(spec.obs.shape)
+            shape = (*height_width, last) if image else (spec.num_agents * math.prod(spec.obs.shape),)
+            outputs, sets = spec.num_agents, (0,)
+        else:
+            shape, outputs, sets = spec.state_shape, spec.num_agents, (0,)
+        self.network = SetNetwork(shape, outputs, sets, config, HEAD_GAIN, generator)
+
+    def gather(self, prepared: Tensor, state: Tensor | None) -> Tensor:
+        """Return the critic's input from prepared observations [..., A, *obs] and prepared state [..., *state]."""
+        if self.source == "own":
+            return prepared
+        if self.source == "env":
+            return state
+        dims = len(self.spec.obs.shape)
+        if is_image(self.spec.obs.shape):
+            return prepared.movedim(-4, -2).flatten(-2)
+        return prepared.flatten(-1 - dims)
+
+    def forward(self, rows: Tensor, agent_index: Tensor | None = None) -> Tensor:
+        """Return values [..., A] for rows from `gather`; `agent_index` names columns as in `Actor.forward`."""
+        if self.source == "own":
+            return self.network(rows, agent_index).squeeze(-1)
+        values = self.network(rows)
+        return values if agent_index is None else values.gather(-1, agent_index.expand(*values.shape[:-1], -1))

@@ -1,0 +1,151 @@
+"""The network every actor and critic is: an optional image encoder, hidden layers, a linear head.
+
+Orthogonal initialisation with gain sqrt(2) and a small last layer follow Huang et al. 2022, "The 37 Implementation
+Details of PPO"; the image encoder is the Nature CNN (Mnih et al. 2015).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sfmarl.errors import UsageError
+from sfmarl.models.sharing import AgentBias, SetLinear, initialise_with_ids, into_groups, out_of_groups
+
+_CONV_LAYERS = ((32, 8, 4), (64, 4, 2), (64, 3, 1))
+"""Nature CNN: (channels, kernel, stride) of each layer."""
+_SMALL_CONV_LAYERS = ((16, 3, 1), (32, 3, 1))
+"""For images smaller than the Nature CNN's receptive field (36 pixels): grids and boards."""
+_NATURE_MIN_SIDE = 36
+
+
+@dataclass(frozen=True)
+class NetConfig:
+    """What a network looks like."""
+
+    hidden: tuple[int, ...] = (64, 64)
+    """Units of the hidden layers, after the image encoder when there is one."""
+    activation: Literal["tanh", "relu"] = "tanh"
+    """Non-linearity of the hidden layers (the image encoder always uses relu)."""
+    layer_norm: bool = False
+    """Normalise each hidden layer's activations."""
+    agent_id: bool = True
+    """Tell agents that share parameters who they are (one-hot id)."""
+    normalise_obs: bool = True
+    """Normalise vector observations by their running mean and standard deviation."""
+
+
+def is_image(shape: tuple[int, ...]) -> bool:
+    """Whether observations of `shape` are images (height, width, channels)."""
+    return len(shape) == 3
+
+
+class ConvEncoder(nn.Module):
+    """Image rows [..., H, W, C] -> features; one stack of convolutions per parameter set."""
+
+    def __init__(self, shape: tuple[int, ...], num_sets: int, generator: torch.Generator) -> None:
+        super().__init__()
+        height, width, channels = shape
+        layers = _CONV_LAYERS if min(height, width) >= _NATURE_MIN_SIDE else _SMALL_CONV_LAYERS
+        if min(height, width) < 5:
+            raise UsageError(f"Image observations need at least 5 x 5 pixels, got {shape}. Flatten them instead.")
+        self.strides = [stride for _, _, stride in layers]
+        self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
+        for outputs, kernel, stride in layers:
+            weight = nn.Parameter(torch.empty(num_sets, outputs, channels, kernel, kernel))
+            with torch.no_grad():
+                for w in weight:
+                    nn.init.orthogonal_(w, math.sqrt(2.0), generator)
+            self.weights.append(weight)
+            self.biases.append(nn.Parameter(torch.zeros(num_sets, outputs)))
+            channels, height, width = outputs, (height - kernel) // stride + 1, (width - kernel) // stride + 1
+        self.features = channels * height * width
+
+    def forward(self, x: Tensor, group_sets: list[int]) -> Tensor:
+        """Encode x [..., H, W, C] with set 0, or groups x [G, M, H, W, C], group g with set `group_sets[g]`."""
+        if len(group_sets) == 1:
+            return self._encode(x.reshape(-1, *x.shape[-3:]), group_sets[0]).reshape(*x.shape[:-3], -1)
+        return torch.stack([self._encode(rows, s) for rows, s in zip(x, group_sets, strict=True)])
+
+    def _encode(self, rows: Tensor, set_index: int) -> Tensor:
+        x = rows.movedim(-1, -3)
+        # bytes are pixels in [0, 255]; a float image is already scaled by whoever made it
+        x = x.float() / 255.0 if x.dtype == torch.uint8 else x.float()
+        for weight, bias, stride in zip(self.weights, self.biases, self.strides, strict=True):
+            x = F.conv2d(x, weight[set_index], bias[set_index], stride).relu_()
+        return x.flatten(1)
+
+
+class SetNetwork(nn.Module):
+    """Rows [..., A, *shape] -> outputs [..., A, outputs], each agent with its parameter set and, if wanted, its id.
+
+    Without agents (a central critic) pass `parameter_set=(0,)`: rows are then [..., *shape] -> [..., outputs].
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        outputs: int,
+        parameter_set: tuple[int, ...],
+        config: NetConfig,
+        head_gain: float,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        self.shape, self.parameter_set = shape, parameter_set
+        self.num_agents, self.num_sets = len(parameter_set), max(parameter_set) + 1
+        self.activation, self.layer_norm = config.activation, config.layer_norm
+        self.conv = ConvEncoder(shape, self.num_sets, generator) if is_image(shape) else None
+        width = self.conv.features if self.conv else math.prod(shape)
+        self.layers = nn.ModuleList()
+        for units in (*config.hidden, outputs):
+            self.layers.append(SetLinear(self.num_sets, width, units))
+            width = units
+        wants_ids = config.agent_id and self.num_sets < self.num_agents
+        self.ids = AgentBias(self.num_agents, self.layers[0].bias.shape[1]) if wants_ids else None
+        for index, layer in enumerate(self.layers):
+            gain = head_gain if index == len(config.hidden) else math.sqrt(2.0)
+            if index == 0 and self.ids is not None:
+                initialise_with_ids(layer, self.ids, parameter_set, gain, generator)
+            else:
+                layer.initialise(gain, generator)
+        sets = torch.tensor(parameter_set)
+        self.register_buffer("sets", sets, persistent=False)
+        self.identity = parameter_set == tuple(range(self.num_sets))
+
+    def forward(self, x: Tensor, agent_index: Tensor | None = None) -> Tensor:
+        """Map x [..., A, *shape] to [..., A, outputs].
+
+        `agent_index` int64 [..., A'], trailing dimensions of the rows', names the agent of each column when column a is
+        not agent a.
+        """
+        if self.num_sets == 1:
+            ids = None if self.ids is None else self.ids(agent_index)
+            x = self.conv(x, [0]) if self.conv else x.flatten(x.dim() - len(self.shape))
+            return self._layers(x, None, ids)
+        lead = x.shape[: x.dim() - len(self.shape)]
+        row_agent = None if agent_index is None else agent_index.expand(lead)
+        row_set = None if row_agent is None else self.sets[row_agent]
+        x = into_groups(x, self.num_agents, self.num_sets, agent_index, len(self.shape))
+        ids = None
+        if self.ids is not None:
+            ids = self.ids.weight[:, None] if row_agent is None else self.ids(row_agent.reshape(1, -1))
+        group_sets = list(self.parameter_set) if agent_index is None else list(range(self.num_sets))
+        x = self.conv(x, group_sets) if self.conv else x.flatten(2)
+        sets = None if self.identity or agent_index is not None else self.sets
+        return out_of_groups(self._layers(x, sets, ids), lead, row_set)
+
+    def _layers(self, x: Tensor, sets: Tensor | None, ids: Tensor | None) -> Tensor:
+        last = len(self.layers) - 1
+        for index, layer in enumerate(self.layers):
+            x = layer(x, sets, ids if index == 0 else None)
+            if index < last:
+                # in place: neither a matmul's nor tanh's or relu's gradient needs the pre-activation
+                x = x.tanh_() if self.activation == "tanh" else x.relu_()
+                x = F.layer_norm(x, x.shape[-1:]) if self.layer_norm else x
+        return x

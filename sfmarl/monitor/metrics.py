@@ -1,0 +1,185 @@
+"""Scalars of a run under stable names, in TensorBoard and as JSON lines, whatever the disk does."""
+
+from __future__ import annotations
+
+import queue
+import re
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from sfmarl.monitor.record_files import EventFile, JsonLines, Record
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a scalar means."""
+
+    unit: str
+    """Its unit; "1" for a pure number."""
+    description: str
+    """What it says, and over what it is taken."""
+
+
+METRICS: dict[str, Metric] = {
+    "throughput/agent_steps_per_second": Metric("agent-steps/s", "valid actions of live, learning agents"),
+    "throughput/env_steps_per_second": Metric("env-steps/s", "steps of all environments"),
+    "throughput/updates_per_second": Metric("updates/s", "updates of all policies"),
+    "throughput/samples_times_epochs_per_second": Metric("samples/s", "samples learnt from, once per epoch"),
+    "queue/actions_wait_milliseconds": Metric("ms", "mean wait of a split for its actions, per split-step"),
+    "queue/slots_wait_milliseconds": Metric("ms", "mean wait of a split for a free trajectory slot, per rollout"),
+    "inference/batch_rows": Metric("agents", "mean rows of one forward pass"),
+    "policy_lag/min": Metric("versions", "smallest policy lag of the samples learnt from"),
+    "policy_lag/mean": Metric("versions", "mean policy lag of the samples learnt from"),
+    "policy_lag/max": Metric("versions", "largest policy lag of the samples learnt from"),
+    "learner/valid_fraction": Metric("1", "active share of the agent-steps in the slots learnt from"),
+    "learner/dropped_slots": Metric("slots", "slots dropped because their samples were older than max_policy_lag"),
+    "learner/<policy>/loss_policy": Metric("1", "policy loss: the surrogate objective with its sign turned"),
+    "learner/<policy>/loss_value": Metric("1", "value loss, in normalised units if values are normalised"),
+    "learner/<policy>/entropy": Metric("nats", "mean entropy of the policy over active samples"),
+    "learner/<policy>/kl": Metric("nats", "estimated KL divergence from the policy that acted to the updated one"),
+    "learner/<policy>/clip_fraction": Metric("1", "share of samples whose ratio left the clip range"),
+    "learner/<policy>/explained_variance": Metric("1", "share of the return targets' variance the critic explains"),
+    "learner/<policy>/grad_norm": Metric("1", "norm of the actor's gradient before clipping"),
+    "learner/<policy>/grad_norm_critic": Metric("1", "the same of the critic"),
+    "learner/<policy>/lr": Metric("1", "learning rate"),
+    "learner/<policy>/epochs_run": Metric("epochs", "passes over the batch until the KL limit"),
+    "learner/<policy>/skipped_updates": Metric("1", "optimiser steps not taken because something was not finite"),
+    "learner/<policy>/<metric>": Metric("1", "any other metric, documented by the algorithm that returns it"),
+    "episode/return_team/<team>": Metric("reward", "mean undiscounted episode return, sum over the team's agents"),
+    "episode/return_agent/<agent>": Metric("reward", "mean undiscounted episode return of one agent"),
+    "episode/length": Metric("env-steps", "mean episode length"),
+    "episodes": Metric("episodes", "episodes ended since the run began"),
+    "eval/return_team/<team>": Metric("reward", "evaluation: mean return, sum over the team's agents"),
+    "eval/interval_team/<team>": Metric("reward", "evaluation: half width of that mean's 95 % interval"),
+    "eval/return_agent/<agent>": Metric("reward", "evaluation: mean return of one agent"),
+    "eval/length": Metric("env-steps", "evaluation: mean episode length"),
+    "eval/episodes": Metric("episodes", "evaluation: episodes played"),
+    "system/cpu_percent": Metric("%", "CPU time of all processes of the run; 100 = one core"),
+    "system/ram_gib": Metric("GiB", "memory of all processes of the run, shared pages counted once"),
+    "system/gpu_percent": Metric("%", "utilisation of the GPU as its driver reports it"),
+    "system/gpu_gib": Metric("GiB", "memory in use on the GPU, other programs included"),
+    "time/<role>/<category>": Metric("1", "share of the role's wall time (categories: `sfmarl.monitor.breakdown`)"),
+}
+"""Every scalar a run may write. Rates and means are taken over the time since the last record.
+
+`<...>` stands for a name of that kind; more specific entries come first.
+"""
+
+
+def describe(name: str) -> Metric | None:
+    """Return what the scalar `name` means, None when no entry of METRICS covers it."""
+    return next((metric for pattern, metric in _PATTERNS if pattern.fullmatch(name)), None)
+
+
+_PATTERNS = [
+    (re.compile("".join(".+" if part.startswith("<") else re.escape(part) for part in re.split("(<[a-z]+>)", name))), m)
+    for name, m in METRICS.items()
+]
+
+
+class _Sink(Protocol):
+    def append(self, record: Record) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass
+class _Output:
+    """One file and what has not reached it yet."""
+
+    what: str
+    open: Callable[[], _Sink]
+    sink: _Sink | None = None
+    pending: deque[Record] = field(default_factory=lambda: deque(maxlen=4096))
+    failed: bool = False
+    retry_at: float = 0.0
+
+
+class MetricsWriter:
+    """Writes records from a thread of its own: it never raises and never waits for the disk.
+
+    While a file cannot be written (disk full, read-only) its records are kept, the newest 4096 of them, and tried
+    again; the user is warned once and told when it works again.
+    """
+
+    def __init__(
+        self,
+        run_dir: Path,
+        resume_step: int | None = None,
+        warn: Callable[[str], None] | None = None,
+        retry_seconds: float = 30.0,
+    ) -> None:
+        """Write into `run_dir`. A resumed run names the env-steps it continues from: records after them are replaced.
+
+        `warn` is called from `write` and `close` only, in the caller's thread.
+        """
+        run_dir = Path(run_dir)
+        self._outputs = [
+            _Output("metrics.jsonl", lambda: JsonLines(run_dir / "metrics.jsonl", resume_step)),
+            _Output("the TensorBoard events", lambda: EventFile(run_dir, resume_step)),
+        ]
+        self._warn = warn or (lambda text: None)
+        self._retry_seconds = retry_seconds
+        self._start = time.monotonic()
+        self._records: queue.SimpleQueue[Record | None] = queue.SimpleQueue()
+        self._notices: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="metrics", daemon=True)
+        self._thread.start()
+
+    def write(
+        self, scalars: Mapping[str, float], *, env_steps: int, agent_steps: int, wall_seconds: float | None = None
+    ) -> None:
+        """Queue one record. `wall_seconds` defaults to the seconds since this writer was made."""
+        wall = time.monotonic() - self._start if wall_seconds is None else wall_seconds
+        values = {name: float(value) for name, value in scalars.items()}
+        self._records.put(Record(time.time(), wall, int(env_steps), int(agent_steps), values))
+        self._deliver()
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Write what is queued, waiting at most `timeout` seconds for the disk."""
+        self._records.put(None)
+        self._thread.join(timeout)
+        self._deliver()
+
+    def _deliver(self) -> None:
+        while not self._notices.empty():
+            self._warn(self._notices.get())
+
+    def _work(self) -> None:
+        while (record := self._records.get()) is not None:
+            for output in self._outputs:
+                output.pending.append(record)
+                if time.monotonic() >= output.retry_at:
+                    self._drain(output)
+        for output in self._outputs:
+            self._drain(output)
+            if output.pending:
+                self._notices.put(f"{len(output.pending)} records never reached {output.what}.")
+            if output.sink:
+                output.sink.close()
+
+    def _drain(self, output: _Output) -> None:
+        """Write what is pending; after a failure keep it and say so once."""
+        try:
+            if output.sink is None:
+                output.sink = output.open()
+            while output.pending:
+                output.sink.append(output.pending[0])
+                output.pending.popleft()
+        except OSError as error:
+            output.retry_at = time.monotonic() + self._retry_seconds
+            if not output.failed:
+                output.failed = True
+                self._notices.put(
+                    f"Metrics cannot be written to {output.what} ({error}). Training goes on; records are kept and "
+                    "tried again."
+                )
+        else:
+            if output.failed:
+                output.failed = False
+                self._notices.put(f"Metrics reach {output.what} again.")

@@ -1,0 +1,138 @@
+"""The two files a metrics record goes to: JSON lines and TensorBoard events."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import json
+import math
+import os
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.record_writer import RecordWriter
+
+from sfmarl.durable import replace_file
+
+_SERIAL = itertools.count()
+
+
+@dataclass(frozen=True)
+class Record:
+    """Scalars that belong to one moment of a run."""
+
+    time: float
+    """Unix time, seconds."""
+    wall_seconds: float
+    """Seconds of training so far, all sessions of a resumed run together."""
+    env_steps: int
+    """Environment steps so far: the step axis."""
+    agent_steps: int
+    """Valid agent-steps so far."""
+    scalars: Mapping[str, float]
+    """Documented name -> value."""
+
+
+class AppendFile:
+    """A file that grows by whole pieces: an append that fails leaves no part of it behind."""
+
+    def __init__(self, path: Path) -> None:
+        """Create the file if there is none. Raises OSError."""
+        self.path = path
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._size = os.fstat(self._descriptor).st_size
+
+    def write(self, data: bytes) -> None:
+        """Append all of `data` or nothing. Raises OSError."""
+        try:
+            written = os.write(self._descriptor, data)
+            if written < len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+        except OSError:
+            os.ftruncate(self._descriptor, self._size)
+            raise
+        self._size += written
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._descriptor)
+
+
+class JsonLines:
+    """`metrics.jsonl`: one object per record, non-finite values as null."""
+
+    def __init__(self, path: Path, resume_step: int | None) -> None:
+        """Open the file; records after `resume_step` and a half-written last line are dropped first. Raises OSError."""
+        self.path = path
+        if path.exists():
+            whole = path.read_bytes()
+            kept = _lines_until(whole, resume_step)
+            if kept != whole:
+                replace_file(path, kept)
+        self._file = AppendFile(path)
+
+    def append(self, record: Record) -> None:
+        """Write one line. Raises OSError."""
+        line = {
+            "time": record.time,
+            "wall_seconds": record.wall_seconds,
+            "env_steps": record.env_steps,
+            "agent_steps": record.agent_steps,
+        }
+        line |= {name: value if math.isfinite(value) else None for name, value in record.scalars.items()}
+        self._file.write(json.dumps(line, allow_nan=False).encode() + b"\n")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class EventFile:
+    """One TensorBoard event file, written record by record in the calling thread.
+
+    `torch.utils.tensorboard.SummaryWriter` hands events to a thread of its own, which ends at the first error of
+    the disk and with it all later logging; this one goes on once the disk does.
+    """
+
+    def __init__(self, run_dir: Path, resume_step: int | None) -> None:
+        """Create the file; TensorBoard will hide what earlier files say after `resume_step`. Raises OSError."""
+        name = (
+            f"events.out.tfevents.{time.time_ns() // 10**9:010d}.{socket.gethostname()}.{os.getpid()}.{next(_SERIAL)}"
+        )
+        self._file = AppendFile(run_dir / name)
+        self._records = RecordWriter(self._file)
+        self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
+        if resume_step is not None:
+            # TensorBoard purges from the step named on, that step included
+            start = SessionLog(status=SessionLog.START)
+            self._write(Event(wall_time=time.time(), step=resume_step + 1, session_log=start))
+
+    def append(self, record: Record) -> None:
+        """Write one event that holds all scalars. Raises OSError."""
+        values = [Summary.Value(tag=name, simple_value=value) for name, value in record.scalars.items()]
+        self._write(Event(wall_time=record.time, step=record.env_steps, summary=Summary(value=values)))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _write(self, event: Event) -> None:
+        self._records.write(event.SerializeToString())
+
+
+def _lines_until(content: bytes, step: int | None) -> bytes:
+    """Return the whole lines of a metrics file whose `env_steps` do not pass `step`."""
+    kept = []
+    for line in content.splitlines(keepends=True):
+        try:
+            record_step = json.loads(line)["env_steps"]
+        except (ValueError, KeyError, TypeError):
+            continue
+        if line.endswith(b"\n") and (step is None or record_step <= step):
+            kept.append(line)
+    return b"".join(kept)

@@ -1,0 +1,139 @@
+"""From counters and messages to records: what the run writes to its metrics files and shows on the console."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from sfmarl.memory.words import (
+    INFERENCE_COUNTS,
+    INFERENCE_TIMES,
+    LEARNER_COUNTS,
+    LEARNER_TIMES,
+    ROLLOUT_COUNTS,
+    ROLLOUT_TIMES,
+    Words,
+)
+from sfmarl.monitor.breakdown import Breakdown, break_down
+from sfmarl.monitor.console import RunView
+from sfmarl.monitor.episodes import EpisodeStats
+from sfmarl.specs import EnvSpec
+
+_TIMES = {"rollout": ROLLOUT_TIMES, "inference": INFERENCE_TIMES, "learner": LEARNER_TIMES}
+_COUNTS = {"rollout": ROLLOUT_COUNTS, "inference": INFERENCE_COUNTS, "learner": LEARNER_COUNTS}
+
+Totals = dict[str, dict[str, float]]
+"""Role -> counter or category -> sum over the role's processes."""
+
+
+class Recorder:
+    """Differences of the shared counters between two records, and the newest news of each learner."""
+
+    def __init__(
+        self, words: Words, env: EnvSpec, policies: Sequence[str], rollout: int, epochs: float, past_seconds: float
+    ) -> None:
+        """`rollout` is T, `epochs` how often a sample is learned from, `past_seconds` the run's time before a resume."""
+        self.episodes = EpisodeStats(env, episodes=int(words.counts["rollout"][:, ROLLOUT_COUNTS.index("episodes")].sum()))
+        self.evaluation = ""
+        """The latest evaluation in words."""
+        self.bottleneck = Breakdown({}, "", "")
+        """Of the newest record."""
+        self.rates: list[tuple[float, float]] = []
+        """(agent-steps/s, env-steps/s) of every record so far."""
+        self._words = words
+        self._policies = policies
+        self._rollout = rollout
+        self._epochs = epochs
+        self._past_seconds = past_seconds
+        self._start = self._last = time.monotonic()
+        self._counts, self._times = self._read()
+        self._learner: dict[str, dict[str, float]] = {}
+
+    def _read(self) -> tuple[Totals, Totals]:
+        def totals(arrays: Mapping[str, np.ndarray], names: Mapping[str, tuple[str, ...]]) -> Totals:
+            return {
+                role: dict(zip(of_role, arrays[role].sum(axis=0).tolist(), strict=True)) for role, of_role in names.items()
+            }
+
+        return totals(self._words.counts, _COUNTS), totals(self._words.times, _TIMES)
+
+    @property
+    def env_steps(self) -> int:
+        """Environment steps since the start of the run."""
+        return int(self._words.counts["rollout"][:, ROLLOUT_COUNTS.index("env_steps")].sum())
+
+    @property
+    def agent_steps(self) -> int:
+        """Valid actions of live learning agents since the start of the run."""
+        return int(self._words.counts["rollout"][:, ROLLOUT_COUNTS.index("agent_steps")].sum())
+
+    @property
+    def wall_seconds(self) -> float:
+        """Seconds of training since the start of the run, earlier sittings included."""
+        return self._past_seconds + time.monotonic() - self._start
+
+    def learned(self, policy: int, metrics: dict[str, float]) -> None:
+        """Take note of a learner's update metrics (means since its last report)."""
+        self._learner[self._policies[policy]] = metrics
+
+    def record(self) -> dict[str, float]:
+        """Return the scalars since the last record (names in `metrics.METRICS`) and start the next one."""
+        now = time.monotonic()
+        seconds, self._last = max(now - self._last, 1e-9), now
+        counts, times = self._read()
+
+        def grown(old: Totals, new: Totals) -> Totals:
+            return {role: {name: new[role][name] - old[role][name] for name in new[role]} for role in new}
+
+        count, spent = grown(self._counts, counts), grown(self._times, times)
+        self._counts, self._times = counts, times
+        self.bottleneck = break_down(spent)
+        rollout, inference, learner = count["rollout"], count["inference"], count["learner"]
+        scalars = {
+            "throughput/agent_steps_per_second": rollout["agent_steps"] / seconds,
+            "throughput/env_steps_per_second": rollout["env_steps"] / seconds,
+            "throughput/updates_per_second": learner["updates"] / seconds,
+            "throughput/samples_times_epochs_per_second": learner["agent_steps"] * self._epochs / seconds,
+            "learner/dropped_slots": learner["dropped_slots"],
+            **self.bottleneck.scalars(),
+            **self.episodes.collect(),
+        }
+        self.rates.append((scalars["throughput/agent_steps_per_second"], scalars["throughput/env_steps_per_second"]))
+        if inference["forwards"]:
+            scalars["inference/batch_rows"] = inference["rows"] / inference["forwards"]
+        if learner["rows"]:
+            scalars["learner/valid_fraction"] = learner["agent_steps"] / learner["rows"]
+        if steps := rollout["split_steps"]:
+            scalars["queue/actions_wait_milliseconds"] = 1e3 * spent["rollout"]["wait_actions"] / steps
+            scalars["queue/slots_wait_milliseconds"] = 1e3 * spent["rollout"]["wait_slots"] / (steps / self._rollout)
+        for policy, metrics in self._learner.items():
+            scalars |= {f"learner/{policy}/{name}": x for name, x in metrics.items() if not name.startswith("lag_")}
+        if lag := self._lag():
+            scalars |= dict(zip(("policy_lag/min", "policy_lag/mean", "policy_lag/max"), lag, strict=True))
+        return scalars
+
+    def _lag(self) -> tuple[float, float, float] | None:
+        lags = [metrics for metrics in self._learner.values() if "lag_mean" in metrics]
+        if not lags:
+            return None
+        mean = sum(metrics["lag_mean"] for metrics in lags) / len(lags)
+        return min(m["lag_min"] for m in lags), mean, max(m["lag_max"] for m in lags)
+
+    def view(self) -> RunView:
+        """Return what the console shows now."""
+        agent_steps, env_steps = self.rates[-1] if self.rates else (0.0, 0.0)
+        return RunView(
+            env_steps=self.env_steps,
+            wall_seconds=self.wall_seconds,
+            env_steps_per_second=env_steps,
+            agent_steps_per_second=agent_steps,
+            episodes=self.episodes.episodes,
+            returns=self.episodes.recent(),
+            evaluation=self.evaluation,
+            learner=self._learner,
+            policy_lag=self._lag(),
+            fractions=self.bottleneck.fractions,
+            bottleneck=self.bottleneck.sentence,
+        )

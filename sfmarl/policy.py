@@ -1,0 +1,149 @@
+"""A trained policy outside training: raw observations in, actions the environment accepts out.
+
+>>> policy = sfmarl.load_policy("runs/spread")
+>>> observations, infos = env.reset(seed=1)
+>>> observations, *_ = env.step(policy.act(observations))
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sfmarl.algorithms import get_algorithm
+from sfmarl.checkpoint import Checkpoint, PolicyState, open_checkpoint
+from sfmarl.config_file import from_json
+from sfmarl.errors import RunError, UsageError, nearest
+from sfmarl.models.acting import Acting, make_acting
+from sfmarl.raw import RawObservations
+from sfmarl.seeding import seed_for
+from sfmarl.specs import ActionSpec, AgentId, PolicySpec
+
+
+def load_policy(
+    path: str | Path,
+    device: str = "cpu",
+    *,
+    checkpoint: str = "best",
+    seed: int = 0,
+    warn: Callable[[str], None] | None = None,
+) -> JointPolicy:
+    """Load the policies of a run directory or of one checkpoint directory.
+
+    `checkpoint` is `best` (the latest while none is marked), `latest`, a name or a path; `seed` is that of sampled
+    actions; `warn` is told about damaged checkpoints that were passed over (default: a Python warning).
+    Raises UsageError when there is none, RunError when it cannot be used.
+    """
+    path = Path(path)
+    opened = open_checkpoint(path, checkpoint, warn or (lambda text: warnings.warn(text, stacklevel=2)))
+    return JointPolicy(opened, device, seed)
+
+
+class JointPolicy:
+    """The policies of all teams of one checkpoint."""
+
+    def __init__(self, checkpoint: Checkpoint, device: str = "cpu", seed: int = 0) -> None:
+        """Build every policy of `checkpoint`. Raises RunError when one does not fit what it is said to be."""
+        self.checkpoint = checkpoint
+        """Where the weights come from."""
+        states = {name: checkpoint.read_policy(name) for name in checkpoint.policy_names}
+        players = {name: _build(state, device, seed_for(seed, "policy", name)) for name, state in states.items()}
+        self.specs: dict[str, PolicySpec] = {}
+        """Team -> what its policy observes and how it acts."""
+        self.by_team: dict[str, Acting] = {}
+        """Team -> its policy as a function on stored arrays."""
+        self.policy_versions: dict[str, int] = {name: state.policy_version for name, state in states.items()}
+        """Policy -> version of its weights."""
+        self._places: dict[AgentId, tuple[str, int]] = {}
+        for team, seat in checkpoint.teams.items():
+            if seat.policy not in states:
+                raise RunError(f"Checkpoint {checkpoint.path}: team {team!r} is played by {seat.policy!r}, not in it.")
+            self.specs[team] = states[seat.policy].spec
+            self.by_team[team] = players[seat.policy]
+            self._places |= {agent: (team, index) for index, agent in enumerate(seat.agents)}
+        self._raw = RawObservations(checkpoint.path.parent.parent / "config.json")
+
+    @property
+    def agents(self) -> tuple[AgentId, ...]:
+        """Agents it can act for, in seat order."""
+        return tuple(self._places)
+
+    def act(self, obs: Any, agent: AgentId | None = None, *, action_mask: Any = None, greedy: bool = True) -> Any:
+        """Return the action of one agent, or {agent: action} for {agent: observation}.
+
+        Observations are what PettingZoo's `reset` and `step` return: an array, or a dict of `observation` and
+        `action_mask`. A mask that the environment puts into its infos is passed as `action_mask`, per agent for a dict
+        of observations. Actions are Python ints or arrays of the action space's shape; continuous ones are clipped to
+        its bounds. `greedy` takes the most probable action, otherwise one is drawn.
+
+        Raises UsageError for unknown agents, and for an observation or mask that does not fit (expected and got).
+        """
+        if (
+            agent is None
+            and len(self._places) == 1
+            and not (isinstance(obs, Mapping) and obs.keys() <= self._places.keys())
+        ):
+            agent = self.agents[0]
+        if agent is not None:
+            return self._act({agent: obs}, {agent: action_mask}, greedy)[agent]
+        if not isinstance(obs, Mapping):
+            raise UsageError(
+                f"Whose observation is it? Name the agent ({self._known()}), or pass {{agent: observation}}."
+            )
+        if action_mask is not None and not isinstance(action_mask, Mapping):
+            raise UsageError("Several observations need their action masks as {agent: mask}.")
+        return self._act(obs, action_mask or {}, greedy)
+
+    def _act(self, observations: Mapping[Any, Any], masks: Mapping[Any, Any], greedy: bool) -> dict[Any, Any]:
+        for agent in observations:
+            if agent not in self._places:
+                near = nearest(str(agent), map(str, self._places))
+                raise UsageError(f"{agent!r} is no agent of this policy.{near} It plays {self._known()}.")
+        actions: dict[Any, Any] = {}
+        for team in self.by_team:
+            members = [agent for agent in observations if self._places[agent][0] == team]
+            if members:
+                stored = self._act_team(team, members, observations, masks, greedy)
+                action = self.specs[team].action
+                actions |= {agent: env_action(action, stored[i]) for i, agent in enumerate(members)}
+        return {agent: actions[agent] for agent in observations}
+
+    def _act_team(
+        self, team: str, members: Sequence[AgentId], observations: Mapping, masks: Mapping, greedy: bool
+    ) -> np.ndarray:
+        """Return stored actions [len(members), *action] of agents of one team."""
+        spec = self.specs[team]
+        rows = [self._raw.read(spec, team, agent, observations[agent], masks.get(agent)) for agent in members]
+        obs = np.stack([row.obs for row in rows])[None]
+        mask = np.stack([row.action_mask for row in rows])[None] if spec.has_mask else None
+        index = np.array([[self._places[agent][1] for agent in members]])
+        action, _ = self.by_team[team].act(obs, mask, index, greedy)
+        return action[0]
+
+    def _known(self) -> str:
+        return ", ".join(map(repr, self._places))
+
+
+def env_action(spec: ActionSpec, stored: np.ndarray) -> int | np.ndarray:
+    """Return a stored action [*action] as environments take it: int, int64 [K], or clipped float32 [env_shape]."""
+    if spec.kind == "discrete":
+        return int(stored) + spec.start[0]
+    if spec.kind == "multi_discrete":
+        return stored.astype(np.int64) + np.array(spec.start)
+    return np.clip(stored, spec.low, spec.high).reshape(spec.env_shape)
+
+
+def _build(state: PolicyState, device: str, seed: int) -> Acting:
+    """Return a policy of a checkpoint, ready to act."""
+    entry = get_algorithm(state.algo)
+    hp = from_json(type(entry.hyperparameters()), state.hp, f"the checkpoint of policy {state.spec.name!r}")
+    actor = entry.cls.build_actor(state.spec, hp)
+    try:
+        actor.load_state_dict(state.actor_tensors)
+    except RuntimeError as error:
+        raise RunError(f"The weights of policy {state.spec.name!r} do not fit its actor: {error}") from error
+    return make_acting(actor, state.spec, device, seed)

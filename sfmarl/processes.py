@@ -1,0 +1,190 @@
+"""The process shell: what surrounds a component when it runs in a process of its own.
+
+A child is told who it is and handed the plan and the data plane. It builds its component, runs it until the run word says
+stop, and talks to the main process over a pipe of its own: (kind, payload) up, commands down. It ends with its parent.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing import connection, parent_process
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Literal
+
+from sfmarl.errors import SfmarlError
+from sfmarl.memory.plane import DataPlane
+from sfmarl.memory.queues import TicketQueue
+from sfmarl.plan import RunPlan
+
+Role = Literal["rollout", "inference", "learner", "evaluator"]
+
+START_METHOD = "forkserver"
+PRELOAD = ("torch", "numpy", "faster_fifo", "gymnasium", "sfmarl.workers.build", "sfmarl.evaluate", "sfmarl.checkpoint")
+"""Imported once in the fork server: a child starts in milliseconds."""
+
+
+@dataclass
+class Handle:
+    """What every child is handed."""
+
+    plan: RunPlan
+    """The plan."""
+    plane: DataPlane
+    """Shared memory."""
+    rollout_queues: list[TicketQueue]
+    """Answers, one queue per rollout worker."""
+    inference_queues: list[TicketQueue]
+    """Requests, one queue per inference worker."""
+    run_dir: Path
+    """The run directory."""
+
+
+@dataclass
+class Failure:
+    """An exception that ended a child."""
+
+    message: str
+    """For the user: who, what, what to do."""
+    traceback: str
+    """For whoever looks for the cause."""
+    expected: bool
+    """It was an SfmarlError: the message says it all."""
+
+
+def child_main(role: Role, index: int, handle: Handle, pipe: Connection) -> None:
+    """Run component `index` of `role` until the run stops. Exit code 0, or 1 after an exception (which is reported)."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the main process decides
+    faulthandler.enable()
+    _end_with_parent()
+
+    def report(kind: str, payload: Any) -> None:
+        pipe.send((kind, payload))
+
+    words = handle.plane.words()
+    try:
+        _MAINS[role](index, handle, pipe, report)
+    except (BrokenPipeError, ConnectionResetError):
+        os._exit(1)  # the main process is gone
+    except Exception as error:
+        if not words.stopping:
+            expected = isinstance(error, SfmarlError)
+            message = str(error) if expected else f"{type(error).__name__}: {error}"
+            report("failed", Failure(message, traceback.format_exc(), expected))
+            sys.exit(1)
+
+
+def _end_with_parent() -> None:
+    """Leave when the main process dies, however it dies. (PR_SET_PDEATHSIG would watch the fork server instead.)"""
+    sentinel = parent_process().sentinel
+
+    def watch() -> None:
+        connection.wait([sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
+
+
+def _rollout_main(index: int, handle: Handle, pipe: Connection, report: Callable[[str, Any], None]) -> None:
+    from sfmarl.workers.build import build_rollout
+
+    _single_threaded()
+    plan, words = handle.plan, handle.plane.words()
+    requests = handle.inference_queues[index % plan.plane.inference_workers]
+    worker = build_rollout(plan, handle.plane, index, handle.rollout_queues[index], requests, report)
+    report("started", None)
+    while not words.stopping:
+        worker.run_once()
+    worker.report()
+    worker.close()
+
+
+def _inference_main(index: int, handle: Handle, pipe: Connection, report: Callable[[str, Any], None]) -> None:
+    from sfmarl.workers.build import build_inference
+
+    _single_threaded()
+    words = handle.plane.words()
+    outboxes = dict(enumerate(handle.rollout_queues))
+    worker = build_inference(handle.plan, handle.plane, index, handle.inference_queues[index], outboxes)
+    report("started", None)
+    while not words.stopping:
+        worker.run_once()
+
+
+def _learner_main(index: int, handle: Handle, pipe: Connection, report: Callable[[str, Any], None]) -> None:
+    import torch
+
+    from sfmarl import checkpoint
+    from sfmarl.workers.build import build_learner
+
+    plan, words = handle.plan, handle.plane.words()
+    torch.set_num_threads(plan.learner_threads)
+    spec = plan.policies[index]
+    state, version = None, 0
+    if checkpoint.checkpoint_paths(handle.run_dir):
+        saved = checkpoint.latest(handle.run_dir, warn=lambda text: report("warning", text)).read_policy(spec.name)
+        state, version = saved.algorithm_state, saved.policy_version
+    worker = build_learner(plan, handle.plane, index, state, version, report)
+    report("started", None)
+    while not words.stopping:
+        worker.run_once()
+        while pipe.poll():
+            _, target = pipe.recv()
+            save_policy(plan, index, worker, target, report)
+    worker.report()
+
+
+def save_policy(plan: RunPlan, index: int, worker: Any, target: Path, report: Callable[[str, Any], None]) -> None:
+    """Write a learner's policy into the checkpoint being made in `target`; reports "saved" with None or what failed."""
+    from sfmarl import checkpoint
+
+    algorithm, config = worker.algorithm, plan.config
+    try:
+        checkpoint.write_policy(
+            target, plan.policies[index], config.algo, config.hp, algorithm.actor, algorithm.state_dict(), worker.version
+        )
+    except (SfmarlError, OSError) as error:
+        report("saved", (target, str(error)))
+    else:
+        report("saved", (target, None))
+
+
+def _evaluator_main(index: int, handle: Handle, pipe: Connection, report: Callable[[str, Any], None]) -> None:
+    from sfmarl.evaluate import evaluate_checkpoint
+
+    _single_threaded()
+    words, config = handle.plane.words(), handle.plan.config
+    report("started", None)
+    while not words.stopping:
+        if not pipe.poll(0.1):
+            continue
+        path, episodes, seed = pipe.recv()
+        try:
+            evaluation = evaluate_checkpoint(config, path, episodes=episodes, seed=seed)
+        except SfmarlError as error:
+            report("warning", f"The evaluation of {path.name} failed: {error}")
+            report("evaluated", (path, None))
+        else:
+            report("evaluated", (path, evaluation))
+
+
+def _single_threaded() -> None:
+    """One torch thread: these processes are many, and their tensors small."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+_MAINS: dict[Role, Callable[..., None]] = {
+    "rollout": _rollout_main,
+    "inference": _inference_main,
+    "learner": _learner_main,
+    "evaluator": _evaluator_main,
+}

@@ -1,0 +1,192 @@
+"""A run from its settings to its summary. Read top to bottom: prepare, wire, loop, finish.
+
+    Config --load_spec--> EnvSpec --make_plan--> RunPlan --DataPlane.create--> shared memory
+                                                    |
+            rollout workers  <== slots, words ==>  inference workers        (workers/, memory/)
+                    '===== READY slots ====>  learners  == weights ==> inference workers
+                                                    |
+    main process: messages and counters -> Recorder -> metrics files, console; checkpoints; evaluations
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from sfmarl import checkpoint
+from sfmarl.algorithms import get_algorithm
+from sfmarl.config import Config, default_run_dir
+from sfmarl.config_file import read_config, write_config
+from sfmarl.crew import Crew
+from sfmarl.durable import replace_file
+from sfmarl.envs.registry import load_spec
+from sfmarl.errors import UsageError
+from sfmarl.memory.plane import DataPlane
+from sfmarl.monitor.console import Console
+from sfmarl.monitor.metrics import MetricsWriter
+from sfmarl.monitor.recorder import Recorder
+from sfmarl.plan import RunPlan, make_plan, resolve_workers
+from sfmarl.policy import JointPolicy, load_policy
+from sfmarl.serial import SerialCrew
+from sfmarl.supervisor import ProcessCrew
+from sfmarl.training import Interrupted, Training
+from sfmarl.validate import validate, validate_for_env
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a finished run leaves behind."""
+
+    run_dir: Path
+    """The run directory."""
+    summary: dict[str, Any]
+    """What `summary.json` holds."""
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Return every record of `metrics.jsonl`, oldest first."""
+        return [json.loads(line) for line in (self.run_dir / "metrics.jsonl").read_text().splitlines()]
+
+    def policy(self, checkpoint: str = "best") -> JointPolicy:
+        """Load the trained policies (`best` or `latest`)."""
+        return load_policy(self.run_dir, checkpoint=checkpoint)
+
+
+def train(config: Config) -> TrainResult:
+    """Start a new run and return when it is over.
+
+    Raises UsageError for settings that cannot be carried out, before anything is written; RunError when the run
+    fails, with its latest checkpoint on disk; KeyboardInterrupt after Ctrl-C, likewise.
+    """
+    config = replace(config, hp=config.hp or get_algorithm(config.algo).hyperparameters())
+    validate(config)
+    plan = _plan(config)
+    config = replace(config, run_dir=config.run_dir or default_run_dir(config))
+    plan = replace(plan, config=config)
+    config.run_dir.mkdir(parents=True, exist_ok=True)
+    write_config(config, config.run_dir / "config.json")
+    return _run(plan, resumed=None)
+
+
+def resume(run_dir: str | Path, **overrides: Any) -> TrainResult:
+    """Continue the run in `run_dir` from its latest checkpoint that is whole; `overrides` replace settings.
+
+    Raises UsageError when there is no run or when it has reached its budget, RunError when no checkpoint can be used.
+    """
+    run_dir = Path(run_dir)
+    config = replace(read_config(run_dir / "config.json"), run_dir=run_dir, **overrides)
+    validate(config, new_run=False)
+    notes: list[str] = []
+    resumed = checkpoint.latest(run_dir, warn=notes.append)
+    if resumed.run_state["env_steps"] >= config.env_steps:
+        raise UsageError(
+            f"{run_dir} has taken {resumed.run_state['env_steps']:,} of its {config.env_steps:,} env-steps: it is finished. "
+            "Raise --env-steps to train on."
+        )
+    return _run(_plan(config), resumed=resumed, notes=notes)
+
+
+def _plan(config: Config) -> RunPlan:
+    env = load_spec(config)
+    validate_for_env(config, env, resolve_workers(config))
+    return make_plan(config, env)
+
+
+def _run(plan: RunPlan, resumed: checkpoint.Checkpoint | None, notes: list[str] | None = None) -> TrainResult:
+    """Wire the run and see it through."""
+    config, run_dir = plan.config, plan.config.run_dir
+    past = resumed.run_state if resumed else {}
+    plane = DataPlane.create(plan.plane)
+    words = plane.words()
+    _restore_counters(words, past)
+
+    crew: Crew
+    if config.mode == "serial":
+        crew = SerialCrew(plan, plane, run_dir)
+    else:
+        crew = ProcessCrew(plan, plane, run_dir, config.max_restarts)
+    recorder = Recorder(
+        words,
+        plan.env,
+        [policy.name for policy in plan.policies],
+        rollout=config.rollout,
+        epochs=getattr(config.hp, "epochs", 1),
+        past_seconds=past.get("wall_seconds", 0.0),
+    )
+    with Console(config.env_steps, config.quiet) as console:
+        _announce(console, plan, resumed, notes or [])
+        writer = MetricsWriter(
+            run_dir,
+            resume_step=past.get("env_steps"),
+            warn=lambda text: console.message(text, "warning"),
+        )
+        training = Training(plan, crew, recorder, writer, console, past)
+        with _interruptible(training):
+            try:
+                summary = training.run()
+            finally:
+                crew.stop()
+                writer.close()
+        replace_file(run_dir / "summary.json", json.dumps(summary, indent=2).encode() + b"\n")
+        console.message(_closing(summary, run_dir), "result")
+    if training.interrupted:
+        raise Interrupted(training.interrupted)
+    return TrainResult(run_dir, summary)
+
+
+def _restore_counters(words: Any, past: dict[str, Any]) -> None:
+    for role, totals in past.get("counts", {}).items():
+        words.counts[role][0] = totals
+
+
+@contextmanager
+def _interruptible(training: Training) -> Iterator[None]:
+    """Once: finish the pass, write a checkpoint, stop. Twice: stop now."""
+
+    def on_signal(number: int, frame: Any) -> None:
+        if training.interrupted:
+            raise KeyboardInterrupt
+        training.interrupted = number
+
+    try:
+        old = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not the main thread of the program: its signals are not ours
+        old = {}
+    try:
+        yield
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+def _announce(console: Console, plan: RunPlan, resumed: checkpoint.Checkpoint | None, notes: list[str]) -> None:
+    config, spec = plan.config, plan.plane
+    for note in notes:
+        console.message(note, "warning")
+    teams = ", ".join(f"{team.name} ({len(team.agents)} agents)" for team in plan.env.teams)
+    console.message(f"{config.algo} on {config.env}: {teams}; seed {config.seed}; {config.run_dir}")
+    console.message(
+        f"{config.mode}: {spec.workers} rollout workers x {config.num_envs_per_worker} envs, "
+        f"{spec.inference_workers} inference, {spec.policies} learner, device {plan.device}, "
+        f"{spec.layout().size / 2**20:.1f} MiB of shared memory"
+    )
+    if resumed:
+        console.message(f"resumed from {resumed.path.name}")
+
+
+def _closing(summary: dict[str, Any], run_dir: Path) -> str:
+    lines = [
+        f"{summary['stopped_by']} after {summary['env_steps']:,} env-steps, {summary['agent_steps']:,} agent-steps, "
+        f"{summary['wall_seconds']:.0f} s ({summary['agent_steps_per_second']:,.0f} agent-steps/s)"
+    ]
+    for team in (summary["evaluation"] or {"teams": {}})["teams"].values():
+        lines.append(
+            f"evaluation: {team['metric']}: {team['mean']:.2f} ± {team['half_width']:.2f} "
+            f"({summary['evaluation']['episodes']} episodes, greedy, {summary['evaluation']['env_version']})"
+        )
+    lines.append(f"{run_dir} (tensorboard --logdir {run_dir}; sfmarl evaluate {run_dir})")
+    return "\n".join(lines)

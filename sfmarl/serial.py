@@ -1,0 +1,110 @@
+"""Serial mode: the same components, one after the other in one process and one thread. Same seed, same weights."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sfmarl import checkpoint
+from sfmarl.crew import Message
+from sfmarl.errors import SfmarlError
+from sfmarl.evaluate import evaluate_checkpoint
+from sfmarl.memory.plane import DataPlane
+from sfmarl.memory.queues import LocalQueue
+from sfmarl.plan import RunPlan
+from sfmarl.processes import save_policy
+from sfmarl.workers.build import build_inference, build_learner, build_rollout
+from sfmarl.workers.inference import InferenceWorker
+from sfmarl.workers.learner import LearnerWorker
+from sfmarl.workers.rollout import RolloutWorker
+
+PASSES_PER_POLL = 16
+"""A fixed number, so that no decision depends on the clock."""
+
+
+class SerialCrew:
+    """A crew of plain calls. Nothing here looks at the time to decide what comes next."""
+
+    def __init__(self, plan: RunPlan, plane: DataPlane, run_dir: Path) -> None:
+        self.words = plane.words()
+        self._plan = plan
+        self._plane = plane
+        self._run_dir = run_dir
+        self._messages: list[Message] = []
+        self._rollout: list[RolloutWorker] = []
+        self._inference: list[InferenceWorker] = []
+        self._learners: list[LearnerWorker] = []
+
+    def _report(self, role: str, index: int) -> Any:
+        return lambda kind, payload: self._messages.append(Message(role, index, kind, payload))
+
+    def start(self) -> None:
+        """See Crew."""
+        plan, plane = self._plan, self._plane
+        torch.set_num_threads(1)
+        spec = plan.plane
+        inboxes = [LocalQueue() for _ in range(spec.workers)]
+        requests = [LocalQueue() for _ in range(spec.inference_workers)]
+        saved = checkpoint.latest(self._run_dir) if checkpoint.checkpoint_paths(self._run_dir) else None
+        for index, policy in enumerate(plan.policies):
+            past = saved.read_policy(policy.name) if saved else None
+            state, version = (past.algorithm_state, past.policy_version) if past else (None, 0)
+            self._learners.append(build_learner(plan, plane, index, state, version, self._report("learner", index)))
+        self._inference = [
+            build_inference(plan, plane, index, requests[index], dict(enumerate(inboxes)))
+            for index in range(spec.inference_workers)
+        ]
+        self._rollout = [
+            build_rollout(
+                plan, plane, index, inboxes[index], requests[index % spec.inference_workers], self._report("rollout", index)
+            )
+            for index in range(spec.workers)
+        ]
+
+    def poll(self, timeout: float) -> list[Message]:
+        """See Crew; `timeout` plays no role. What was said already is returned before anything else is done."""
+        if self._messages:
+            return self._drain()
+        for _ in range(PASSES_PER_POLL):
+            for worker in self._rollout:
+                worker.run_once(timeout=0)
+            for inference in self._inference:
+                inference.run_once(timeout=0)
+            for learner in self._learners:
+                learner.run_once(wait=False)
+        return self._drain()
+
+    def _drain(self) -> list[Message]:
+        messages, self._messages = self._messages, []
+        return messages
+
+    def save(self, target: Path) -> None:
+        """See Crew."""
+        for index, learner in enumerate(self._learners):
+            save_policy(self._plan, index, learner, target, self._report("learner", index))
+
+    def evaluate(self, checkpoint: Path, episodes: int, seed: int) -> None:
+        """See Crew."""
+        report = self._report("evaluator", 0)
+        try:
+            report("evaluated", (checkpoint, evaluate_checkpoint(self._plan.config, checkpoint, episodes=episodes, seed=seed)))
+        except SfmarlError as error:
+            report("warning", f"The evaluation of {checkpoint.name} failed: {error}")
+            report("evaluated", (checkpoint, None))
+
+    def pids(self) -> list[int]:
+        """See Crew."""
+        return [os.getpid()]
+
+    def stop(self) -> list[Message]:
+        """See Crew."""
+        self.words.stop()
+        for worker in (*self._rollout, *self._learners):
+            worker.report()
+        for worker in self._rollout:
+            worker.close()
+        self._rollout = []
+        return self._drain()

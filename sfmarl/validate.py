@@ -1,0 +1,210 @@
+"""What can be wrong with a run's settings, told before anything is built."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import types
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import torch
+
+from sfmarl.algorithms import get_algorithm
+from sfmarl.config import Config
+from sfmarl.errors import UsageError
+from sfmarl.specs import EnvSpec, TeamSpec
+
+_AT_LEAST: dict[str, float] = {
+    "seed": 0,
+    "env_steps": 1,
+    "wall_seconds": 0,
+    "num_workers": 0,
+    "num_envs_per_worker": 1,
+    "num_splits": 1,
+    "num_inference_workers": 1,
+    "rollout": 1,
+    "ring": 2,
+    "batch_size": 0,
+    "max_policy_lag": 0,
+    "eval_env_steps": 0,
+    "eval_episodes": 1,
+    "final_eval_episodes": 0,
+    "keep_checkpoints": 1,
+    "learner_threads": 0,
+    "max_restarts": 0,
+}
+_POSITIVE = ("checkpoint_seconds", "log_seconds")
+
+
+def validate(config: Config, *, new_run: bool = True) -> None:
+    """Check settings that need no environment: types, names, ranges, combinations.
+
+    `new_run` also asks that the run directory is not taken; a resumed run has one.
+    Raises UsageError that names the setting, what it is, and what it may be.
+    """
+    _check_types(config)
+    _check_ranges(config)
+    _check_hyperparameters(config)
+    _check_device(config)
+    if not config.env.strip():
+        raise UsageError("no environment is named. Give one, e.g. mpe2.simple_spread_v3 (`sfmarl list`).")
+    if config.num_envs_per_worker % config.num_splits:
+        raise UsageError(
+            f"num_envs_per_worker = {config.num_envs_per_worker} cannot be divided over "
+            f"num_splits = {config.num_splits}. Take a multiple of {config.num_splits}."
+        )
+    if config.stop_score is not None and config.eval_env_steps == 0:
+        raise UsageError(
+            "stop_score is compared with periodic evaluations, and eval_env_steps = 0 turns them off. "
+            "Set eval_env_steps, or leave stop_score out."
+        )
+    _check_words(config)
+    if new_run and config.run_dir is not None:
+        _check_free(config.run_dir)
+
+
+def validate_for_env(config: Config, spec: EnvSpec, num_workers: int) -> None:
+    """Check settings against the environment that was found, with `num_workers` rollout workers.
+
+    Raises UsageError for policies of unknown teams, one policy for teams that observe or act differently, a global
+    state that does not exist, and a batch that could never be full.
+    """
+    names = [team.name for team in spec.teams]
+    players: dict[str, list[TeamSpec]] = {}
+    for unknown in sorted(config.policies.keys() - set(names)):
+        raise UsageError(f"policies names the team {unknown!r}, but the teams of {spec.env} are {', '.join(names)}.")
+    for team in spec.teams:
+        players.setdefault(config.policies.get(team.name, team.name), []).append(team)
+    for policy, teams in players.items():
+        _check_same_spaces(policy, teams)
+        agent_steps = config.rollout * num_workers * config.num_envs_per_worker * sum(len(t.agents) for t in teams)
+        if config.batch_size > config.ring * agent_steps:
+            raise UsageError(
+                f"batch_size = {config.batch_size} can never be reached: all slots of policy {policy!r} hold "
+                f"{config.ring * agent_steps} agent-steps (ring x rollout x workers x envs x agents). "
+                f"Take at most that, or raise rollout, num_envs_per_worker or num_workers."
+            )
+    if config.state_source == "env" and spec.state_shape is None and not spec.state_is_joint:
+        raise UsageError(
+            f"state_source = 'env', but {spec.env} has no state(). Take state_source = 'joint' "
+            "(the team's observations side by side), or an algorithm without a central critic."
+        )
+
+
+def _check_words(config: Config) -> None:
+    """Check the settings that are a word or a JSON object, as far as that goes without the environment's agents."""
+    if config.teams not in ("auto", "each", "all"):
+        _json_object("teams", config.teams, "auto, each, all, or a JSON object {team: [agents]}")
+    if config.sharing not in ("full", "none"):
+        roles = _json_object("sharing", config.sharing, "full, none, or a JSON object {agent: role}")
+        for agent, role in roles.items():
+            if not isinstance(role, str):
+                raise UsageError(f"sharing: the role of {agent!r} must be a name, got {role!r}.")
+
+
+def _json_object(setting: str, text: str, legal: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UsageError(f"{setting} = {text!r} is neither a known word nor JSON ({error}). Use {legal}.") from error
+    if not isinstance(value, dict) or not value:
+        raise UsageError(f"{setting} = {text!r} is not a filled JSON object. Use {legal}.")
+    return value
+
+
+def _check_types(config: Config) -> None:
+    hints = get_type_hints(Config)
+    for f in fields(config):
+        value = getattr(config, f.name)
+        if not _fits(value, hints[f.name]):
+            legal = get_args(hints[f.name])
+            expected = " | ".join(map(str, legal)) if get_origin(hints[f.name]) is Literal else f.type
+            raise UsageError(f"{f.name} = {value!r} ({type(value).__name__}) is not of the expected kind: {expected}.")
+    for setting in ("env_kwargs", "policies"):
+        for key, value in getattr(config, setting).items():
+            if not isinstance(key, str) or (setting == "policies" and not isinstance(value, str)):
+                raise UsageError(
+                    f"{setting}: {key!r} = {value!r} must have a string key (and a policy's name as value)."
+                )
+    try:
+        json.dumps(config.env_kwargs)
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"env_kwargs must be plain JSON values, because the run directory records them: {error}. "
+            "For anything else write a function that builds the environment and name it as module:callable."
+        ) from error
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    origin = get_origin(hint)
+    if hint is Any:
+        return True
+    if origin is Literal:
+        return value in get_args(hint)
+    if origin in (Union, types.UnionType):
+        return any(_fits(value, option) for option in get_args(hint))
+    if hint is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, origin or hint)
+
+
+def _check_ranges(config: Config) -> None:
+    for setting, least in _AT_LEAST.items():
+        if getattr(config, setting) < least:
+            raise UsageError(f"{setting} = {getattr(config, setting)} is too small: it must be at least {least}.")
+    for setting in _POSITIVE:
+        if getattr(config, setting) <= 0:
+            raise UsageError(f"{setting} = {getattr(config, setting)} must be greater than 0 seconds.")
+
+
+def _check_hyperparameters(config: Config) -> None:
+    entry = get_algorithm(config.algo)
+    expected = type(entry.hyperparameters())
+    if config.hp is not None and not isinstance(config.hp, expected):
+        raise UsageError(
+            f"hp is a {type(config.hp).__name__}, but algorithm {config.algo!r} takes {expected.__name__}. "
+            "Leave hp out for the preset's."
+        )
+
+
+def _check_device(config: Config) -> None:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", config.device):
+        raise UsageError(f"device = {config.device!r} is unknown. Use auto, cpu, cuda, or cuda:1 for the second GPU.")
+    if not config.device.startswith("cuda"):
+        return
+    if config.mode == "serial":
+        raise UsageError("mode = serial runs on the CPU, so that weights are bit-identical. Use device auto or cpu.")
+    index = int(config.device.partition(":")[2] or 0)
+    if index >= torch.cuda.device_count():
+        raise UsageError(
+            f"device = {config.device!r}: torch {torch.__version__} sees {torch.cuda.device_count()} CUDA devices. "
+            "Use device auto or cpu, or install a driver and a torch build that fit."
+        )
+
+
+def _check_free(run_dir: Path) -> None:
+    if run_dir.exists() and (not run_dir.is_dir() or any(run_dir.iterdir())):
+        raise UsageError(
+            f"run directory {run_dir} exists already. Choose another --run-dir, or continue it: sfmarl resume {run_dir}"
+        )
+
+
+def _check_same_spaces(policy: str, teams: list[TeamSpec]) -> None:
+    first = teams[0]
+    for other in teams[1:]:
+        if _interface(first) != _interface(other):
+            raise UsageError(
+                f"policy {policy!r} cannot play both {first.name!r} and {other.name!r}: their sizes, observations or "
+                "actions differ. Give each team a policy of its own."
+            )
+
+
+def _interface(team: TeamSpec) -> tuple:
+    act = team.action
+    bounds = tuple(None if bound is None else bound.tobytes() for bound in (act.low, act.high))
+    return len(team.agents), team.obs, team.has_mask, act.kind, act.nvec, act.start, act.env_shape, bounds

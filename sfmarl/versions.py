@@ -1,0 +1,46 @@
+"""Which software produced a number."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import platform
+import sys
+from importlib import metadata
+
+from sfmarl import __version__
+from sfmarl.config import Config
+from sfmarl.envs.registry import make_env
+from sfmarl.envs.single import SingleAgentEnv
+from sfmarl.envs.vector import VectorEnv
+from sfmarl.errors import UsageError
+
+_PACKAGES = ("torch", "numpy", "gymnasium", "pettingzoo")
+
+
+def package_versions() -> dict[str, str]:
+    """Return package -> version of what every run depends on."""
+    versions = {"sfmarl": __version__, "python": platform.python_version()}
+    return versions | {package: metadata.version(package) for package in _PACKAGES}
+
+
+def env_version(config: Config, env: VectorEnv) -> str:
+    """Return `package version` of where the environment of `config` is implemented; `env` is an instance of it."""
+    try:
+        single = make_env(config)
+    except UsageError:  # a native vector environment
+        return _version_of(type(env).__module__)
+    try:
+        inner = single.env if isinstance(single, SingleAgentEnv) else single
+        return _version_of(type(inner.unwrapped).__module__)
+    finally:
+        single.close()
+
+
+@functools.cache
+def _version_of(module: str) -> str:
+    package = module.partition(".")[0]
+    for distribution in metadata.packages_distributions().get(package, ()):
+        return f"{distribution} {metadata.version(distribution)}"
+    stated = getattr(sys.modules.get(package) or importlib.import_module(package), "__version__", None)
+    return f"{package} {stated}" if stated else f"{package}, unversioned"

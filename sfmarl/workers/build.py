@@ -1,0 +1,90 @@
+"""How each component is put together from the plan; the same for processes and for the serial mode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from time import sleep
+from typing import Any
+
+import torch
+
+from sfmarl.algorithms import get_algorithm
+from sfmarl.envs.registry import make_vector_env
+from sfmarl.memory.plane import DataPlane
+from sfmarl.memory.queues import TicketQueue
+from sfmarl.models.acting import make_acting
+from sfmarl.plan import RunPlan
+from sfmarl.seeding import seed_for
+from sfmarl.workers.inference import InferenceWorker, PolicySlot
+from sfmarl.workers.learner import LearnerWorker
+from sfmarl.workers.lockstep import LockstepSplit
+from sfmarl.workers.rollout import RolloutWorker
+from sfmarl.workers.routing import HomeRoute
+
+Report = Callable[[str, Any], None]
+"""Sends (kind, payload) to the main process."""
+
+
+def build_rollout(
+    plan: RunPlan, plane: DataPlane, index: int, inbox: TicketQueue, inference: TicketQueue, report: Report
+) -> RolloutWorker:
+    """Build rollout worker `index` in its present generation, once nobody writes for its past ones any more."""
+    words, spec, config = plane.words(), plan.plane, plan.config
+    generation = int(words.generation[index])
+    while words.acknowledged[index] != generation and not words.stopping:
+        sleep(0.001)
+    splits = []
+    for split in range(spec.splits):
+        seeds = [seed_for(config.seed, "env", index, split, e, generation) for e in range(spec.envs_per_split)]
+        blocks = plane.blocks(worker=index, split=split)
+        for block in blocks:
+            block.slots.discard_filling()
+        env = make_vector_env(config, spec.envs_per_split, seeds)
+        splits.append(
+            LockstepSplit(env, blocks, HomeRoute(blocks), generation, sync=plan.sync, team_reward=config.team_reward)
+        )
+    return RolloutWorker(index, generation, splits, words, inbox, inference, report)
+
+
+def build_inference(
+    plan: RunPlan, plane: DataPlane, index: int, inbox: TicketQueue, outboxes: Mapping[int, TicketQueue]
+) -> InferenceWorker:
+    """Build inference worker `index`, which serves the rollout workers congruent to it."""
+    cls, hp = get_algorithm(plan.config.algo).cls, plan.config.hp
+    workers = range(index, plan.plane.workers, plan.plane.inference_workers)
+    policies = []
+    for policy, spec in enumerate(plan.policies):
+        seed = seed_for(plan.config.seed, "act", index, policy)
+        acting = make_acting(cls.build_actor(spec, hp), spec, torch.device(plan.device), seed)
+        policies.append(PolicySlot(acting, plane.weights(policy)))
+    blocks = [block for worker in workers for block in plane.blocks(worker=worker)]
+    return InferenceWorker(index, blocks, policies, plane.words(), list(workers), inbox, outboxes)
+
+
+def build_learner(
+    plan: RunPlan, plane: DataPlane, policy: int, state: dict[str, Any] | None, version: int, report: Report
+) -> LearnerWorker:
+    """Build the learner of `policy`, from `state` (Algorithm.state_dict) and the `version` it was saved at, or anew.
+
+    Raises KeyError or ValueError when the state is not this algorithm's.
+    """
+    config, device = plan.config, torch.device(plan.device)
+    algorithm = get_algorithm(config.algo).cls(
+        plan.policies[policy], config.hp, device, seed_for(config.seed, "learner", policy)
+    )
+    if state is not None:
+        algorithm.load_state_dict(state)
+    return LearnerWorker(
+        policy=policy,
+        algorithm=algorithm,
+        version=version,
+        blocks=plane.blocks(policy=policy),
+        weights=plane.weights(policy),
+        words=plane.words(),
+        batch_lanes=plan.batch_lanes[policy],
+        env_steps=config.env_steps,
+        device=device,
+        report=report,
+        max_policy_lag=config.max_policy_lag,
+        sync=plan.sync,
+    )

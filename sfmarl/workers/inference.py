@@ -1,0 +1,177 @@
+"""Inference worker: one forward for all rows that wait for an action, per policy.
+
+consumes  requests (words), woken by tickets on its queue
+produces  actions, log-probabilities and versions in the slots, answers (words + a ticket per worker)
+waits     for a request; never for a learner: it acts with the newest complete weights
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from time import perf_counter
+from typing import Protocol
+
+import numpy as np
+
+from sfmarl.memory.block import Block
+from sfmarl.memory.queues import TicketQueue
+from sfmarl.memory.weights import WeightStore
+from sfmarl.memory.words import INFERENCE_COUNTS, INFERENCE_TIMES, Words
+
+WAIT, WEIGHTS, GATHER, FORWARD, SCATTER = range(len(INFERENCE_TIMES))
+FORWARDS, ROWS = range(len(INFERENCE_COUNTS))
+
+
+class Acting(Protocol):
+    """A policy's actor as it is used here (models/acting.py)."""
+
+    def load(self, flat: np.ndarray) -> None: ...
+
+    def act(
+        self, obs: np.ndarray, action_mask: np.ndarray | None, agent_index: np.ndarray | None, greedy: bool = False
+    ) -> tuple[np.ndarray, np.ndarray]: ...
+
+
+class PolicySlot:
+    """One policy on the inference worker: its actor, its newest weights and its staging rows."""
+
+    def __init__(self, acting: Acting, store: WeightStore) -> None:
+        self.acting = acting
+        self.version = 0
+        self._store = store
+        self._flat = np.empty(store.buffer.shape[1], np.float32)
+        self._staging: dict[str, np.ndarray] = {}
+
+    def refresh(self) -> bool:
+        """Take over newer weights if there are any; False while nothing was published yet."""
+        if self._store.version != self.version:
+            self.version = self._store.read(self._flat)
+            self.acting.load(self._flat)
+        return self.version > 0
+
+    def stage(self, name: str, parts: Sequence[np.ndarray]) -> np.ndarray:
+        """Return the parts as one array [B, ...]: the part itself when there is one, else joined in a reused buffer."""
+        if len(parts) == 1:
+            return parts[0]
+        rows = sum(len(part) for part in parts)
+        buffer = self._staging.get(name)
+        if buffer is None or len(buffer) < rows:
+            buffer = self._staging[name] = np.empty((rows, *parts[0].shape[1:]), parts[0].dtype)
+        return np.concatenate(parts, out=buffer[:rows])
+
+
+class Where:
+    """The rows of one block that wait for an action: an index into its [ring, T, L] arrays."""
+
+    def __init__(self, block: Block) -> None:
+        self.block = block
+        if block.spec.lockstep:
+            # whole rows of one step: a view, not a copy
+            self.index: tuple = (int(block.cursor[0, 0]), int(block.cursor[1, 0]))
+            self.agent_index = None
+        else:
+            lanes = np.flatnonzero(block.wants_action)
+            self.index = (block.cursor[0, lanes], block.cursor[1, lanes], lanes)
+            self.agent_index = (lanes % len(block.spec.team.agents))[:, None]
+
+
+class InferenceWorker:
+    """Serves the rollout workers whose index is congruent to its own. `run_once` answers everything that is open."""
+
+    def __init__(
+        self,
+        index: int,
+        blocks: Sequence[Block],
+        policies: Sequence[PolicySlot],
+        words: Words,
+        workers: Sequence[int],
+        inbox: TicketQueue,
+        outboxes: Mapping[int, TicketQueue],
+    ) -> None:
+        """`workers` are the rollout workers it serves and `outboxes` their queues."""
+        self._policies = policies
+        self._words = words
+        self._workers = np.asarray(workers, np.int64)
+        self._inbox = inbox
+        self._outboxes = outboxes
+        self._progress = words.progress["inference"][index : index + 1]
+        self._times = words.times["inference"][index]
+        self._counts = words.counts["inference"][index]
+        self._blocks: dict[tuple[int, int], list[Block]] = defaultdict(list)
+        for block in blocks:
+            self._blocks[block.spec.worker, block.spec.split].append(block)
+
+    def run_once(self, timeout: float = 0.1) -> None:
+        """Answer every open request; with none, wait up to `timeout` seconds for a ticket."""
+        requests = self._open_requests()
+        if not requests:
+            begin = perf_counter()
+            self._inbox.get_many(timeout)
+            self._times[WAIT] += perf_counter() - begin
+            requests = self._open_requests()
+        if requests and self._answer(requests):
+            self._progress += 1
+
+    def _open_requests(self) -> list[tuple[int, int, int]]:
+        """Return (worker, split, request number) of what is open, taking note of new generations first.
+
+        A request of a past life is not answered: from the moment its worker's new generation is acknowledged, nothing
+        is written for the old one, and only then does the new one begin.
+        """
+        words, workers = self._words, self._workers
+        generation = words.generation[workers]
+        words.acknowledged[workers] = generation
+        requested = words.requested[workers]
+        is_open = (requested != words.answered[workers]) & (words.request_generation[workers] == generation[:, None])
+        return [
+            (int(workers[i]), int(split), int(requested[i, split]))
+            for i, split in zip(*np.nonzero(is_open), strict=True)
+        ]
+
+    def _answer(self, requests: Sequence[tuple[int, int, int]]) -> bool:
+        begin = perf_counter()
+        if not all(policy.refresh() for policy in self._policies):
+            self._inbox.get_many(0.001)
+            return False
+        loaded = perf_counter()
+        self._times[WEIGHTS] += loaded - begin
+        rows: dict[int, list[Where]] = defaultdict(list)
+        for worker, split, _ in requests:
+            for block in self._blocks[worker, split]:
+                if block.spec.lockstep or block.wants_action.any():
+                    rows[block.spec.policy].append(Where(block))
+        self._times[GATHER] += perf_counter() - loaded
+        for policy, wheres in rows.items():
+            self._act(self._policies[policy], wheres)
+        for worker, split, number in requests:
+            self._words.answered[worker, split] = number
+        for worker, split, _ in requests:
+            self._outboxes[worker].put((worker, split, int(self._words.generation[worker])))
+        return True
+
+    def _act(self, policy: PolicySlot, wheres: Sequence[Where]) -> None:
+        begin = perf_counter()
+        obs = policy.stage("obs", [where.block.obs[where.index] for where in wheres])
+        mask = agent_index = None
+        if wheres[0].block.action_mask is not None:
+            mask = policy.stage("action_mask", [where.block.action_mask[where.index] for where in wheres])
+        if wheres[0].agent_index is not None:
+            agent_index = np.concatenate([where.agent_index for where in wheres])
+        gathered = perf_counter()
+        action, log_prob = policy.acting.act(obs, mask, agent_index)
+        acted = perf_counter()
+        first = 0
+        for where in wheres:
+            block, index = where.block, where.index
+            count = block.spec.lanes if block.spec.lockstep else len(index[2])
+            block.action[index] = action[first : first + count]
+            block.log_prob[index] = log_prob[first : first + count]
+            block.policy_version[index] = policy.version
+            first += count
+        scattered = perf_counter()
+        self._times[GATHER] += gathered - begin
+        self._times[FORWARD] += acted - gathered
+        self._times[SCATTER] += scattered - acted
+        self._counts[FORWARDS] += 1
+        self._counts[ROWS] += first * wheres[0].block.spec.agents

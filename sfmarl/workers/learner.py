@@ -1,0 +1,174 @@
+"""Learner: turns READY slots into batches and batches into published weights.
+
+consumes  READY slots (words; it polls them and waits on no queue that a killed process could leave locked)
+produces  weights and their version, FREE slots
+waits     for a batch's worth of slots
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from time import perf_counter, sleep
+from typing import Any
+
+import numpy as np
+import torch
+
+from sfmarl.algorithms.base import Algorithm
+from sfmarl.memory.block import Block
+from sfmarl.memory.weights import WeightStore
+from sfmarl.memory.words import LEARNER_COUNTS, LEARNER_TIMES, Words
+from sfmarl.models.acting import flatten_into
+from sfmarl.workers.gather import Chosen, Staging, find_ready, limit
+
+WAIT, GATHER, UPDATE, PUBLISH = range(len(LEARNER_TIMES))
+UPDATES, AGENT_STEPS, ROWS, DROPPED = range(len(LEARNER_COUNTS))
+
+POLL_SECONDS = 0.0005
+"""Pause between looks at the slot words while a batch is not complete."""
+REPORT_SECONDS = 1.0
+"""Update metrics are averaged and reported this often."""
+
+
+class LearnerWorker:
+    """Learns one policy. `run_once` makes one update if a batch is complete."""
+
+    def __init__(
+        self,
+        policy: int,
+        algorithm: Algorithm,
+        version: int,
+        blocks: Sequence[Block],
+        weights: WeightStore,
+        words: Words,
+        batch_lanes: int,
+        env_steps: int,
+        device: torch.device,
+        report: Callable[[str, Any], None],
+        max_policy_lag: int,
+        sync: bool,
+    ) -> None:
+        """`version` is the last one the algorithm's state knows of; `env_steps` the run's budget (for schedules)."""
+        self.algorithm = algorithm
+        self._blocks = blocks
+        self._weights = weights
+        self._words = words
+        self._batch_lanes = batch_lanes
+        self._env_steps = env_steps
+        self._report = report
+        self._max_policy_lag = max_policy_lag
+        self._sync = sync
+        self._staging = Staging(blocks[0], batch_lanes, device)
+        self._flat = np.empty(weights.buffer.shape[1], np.float32)
+        self._times = words.times["learner"][policy]
+        self._counts = words.counts["learner"][policy]
+        self._progress = words.progress["learner"][policy : policy + 1]
+        self._metrics: list[dict[str, float]] = []
+        self._reported = perf_counter()
+        for block in blocks:
+            # a learner that died mid-copy left these behind; their samples are lost, their lanes are not
+            block.slots.discard_taken()
+        self.version = weights.version + 1 if weights.version else max(1, version)
+        """The newest published version: it goes on from what was published, also by a learner that died."""
+        self._publish()
+
+    def run_once(self, wait: bool = True) -> bool:
+        """Make one update, or pause briefly if the slots for it are not there yet. Returns whether it updated."""
+        begin = perf_counter()
+        chosen = self._choose()
+        if chosen is None:
+            if wait:
+                sleep(POLL_SECONDS)
+            self._times[WAIT] += perf_counter() - begin
+            self._maybe_report()
+            return False
+        for part in chosen:
+            part.take()
+        batch = self._staging.fill(chosen)
+        samples = sum(part.samples() for part in chosen)
+        lag = self._lag(chosen)
+        if not self._sync:
+            self._release(chosen)
+        gathered = perf_counter()
+        metrics = _to_host(self.algorithm.update(batch, self.progress()))
+        updated = perf_counter()
+        self.version += 1
+        self._publish()
+        if self._sync:
+            # only now may the lanes go on: whoever acts next knows what was learned from their slots
+            self._release(chosen)
+        published = perf_counter()
+        self._times[GATHER] += gathered - begin
+        self._times[UPDATE] += updated - gathered
+        self._times[PUBLISH] += published - updated
+        self._counts[UPDATES] += 1
+        self._counts[AGENT_STEPS] += samples
+        self._counts[ROWS] += batch.reward.numel()
+        self._progress += 1
+        self._metrics.append({**metrics, **lag, "valid_fraction": samples / batch.reward.numel()})
+        self._maybe_report()
+        return True
+
+    def progress(self) -> float:
+        """Return the fraction of the run's env-step budget that is used, in [0, 1]."""
+        return min(1.0, float(self._words.counts["rollout"][:, 0].sum()) / max(1, self._env_steps))
+
+    def _choose(self) -> list[Chosen] | None:
+        ready = self._drop_stale(find_ready(self._blocks))
+        if sum(part.count for part in ready) < self._batch_lanes:
+            return None
+        return limit(ready, self._batch_lanes)
+
+    def _drop_stale(self, ready: Sequence[Chosen]) -> list[Chosen]:
+        fresh = []
+        for part in ready:
+            versions = part.versions()
+            acted = versions[versions >= 0]
+            if acted.size and self.version - int(acted.min()) > self._max_policy_lag:
+                part.take()
+                part.release()
+                self._counts[DROPPED] += part.count
+            else:
+                fresh.append(part)
+        return fresh
+
+    def _lag(self, chosen: Sequence[Chosen]) -> dict[str, float]:
+        versions = np.concatenate([part.versions().ravel() for part in chosen])
+        lag = self.version - versions[versions >= 0]
+        if not lag.size:
+            return {}
+        return {"lag_min": float(lag.min()), "lag_mean": float(lag.mean()), "lag_max": float(lag.max())}
+
+    @staticmethod
+    def _release(chosen: Sequence[Chosen]) -> None:
+        for part in chosen:
+            part.release()
+
+    def _publish(self) -> None:
+        flatten_into(self.algorithm.actor, self._flat)
+        self._weights.publish(self._flat, self.version)
+
+    def _maybe_report(self) -> None:
+        if self._metrics and perf_counter() - self._reported >= REPORT_SECONDS:
+            self.report()
+
+    def report(self) -> None:
+        """Send the mean of the metrics since the last report to the main process."""
+        self._reported = perf_counter()
+        if not self._metrics:
+            return
+        names = dict.fromkeys(name for record in self._metrics for name in record)
+        means = {}
+        for name in names:
+            values = [record[name] for record in self._metrics if name in record]
+            pick = {"lag_min": min, "lag_max": max}.get(name, lambda v: sum(v) / len(v))
+            means[name] = pick(values)
+        self._metrics = []
+        self._report("update", means)
+
+
+def _to_host(metrics: dict[str, torch.Tensor | float]) -> dict[str, float]:
+    """Read all metrics at once: the only point of an update at which the host waits for the device."""
+    tensors = {name: value for name, value in metrics.items() if isinstance(value, torch.Tensor)}
+    values = torch.stack([value.float() for value in tensors.values()]).tolist() if tensors else []
+    return {**metrics, **dict(zip(tensors, values, strict=True))}

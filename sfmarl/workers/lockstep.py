@@ -1,0 +1,156 @@
+"""A split whose envs move together: one cursor for all lanes, whole rows of a time step at once.
+
+One call of `step` closes step t of every lane and opens t + 1:
+
+    slot r:   obs[t] --action[t]--> env.step --> reward[t], terminated[t], truncated[t], obs[t+1]
+    ended by termination:  obs[t+1] is already the next episode's first observation
+    ended by truncation:   obs[t+1] is the final observation (a phantom step, nobody acts), the next episode begins at t+2;
+                           if t+1 is the slot's last row, the next slot begins with the new episode and no step is lost
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from time import perf_counter
+from typing import Literal
+
+import numpy as np
+
+from sfmarl.envs.vector import VectorEnv
+from sfmarl.memory.block import Block
+from sfmarl.workers.episodes import EpisodeLog
+from sfmarl.workers.ghosts import Ghosts
+from sfmarl.workers.routing import HomeRoute, SeatRoute, clear_rows, copy_rows
+
+ALL = slice(None)
+
+
+class LockstepSplit:
+    """E environments of a parallel API and the slots they fill."""
+
+    def __init__(
+        self,
+        env: VectorEnv,
+        blocks: Sequence[Block],
+        route: HomeRoute | SeatRoute,
+        generation: int,
+        sync: bool = False,
+        team_reward: Literal["env", "sum", "mean"] = "env",
+    ) -> None:
+        """`blocks` are the split's, one per team; `sync` claims a slot only once the one before it was learned from."""
+        self.env = env
+        self.blocks = blocks
+        self.episodes = EpisodeLog(env.num_envs, env.spec.num_agents)
+        self.env_steps = 0
+        """Env-steps taken: phantom steps are none."""
+        self.agent_steps = 0
+        """Valid actions of live agents in learning seats."""
+        self.env_seconds = 0.0
+        """Time spent inside the environments and their adapter."""
+        self._route = route
+        self._generation = generation
+        self._sync = sync
+        self._team_reward = team_reward
+        self._ghosts = [Ghosts(block) for block in blocks if block.in_return is not None]
+        self._rollout, self._num_rings = blocks[0].spec.rollout, blocks[0].spec.ring
+        self._all_running = np.ones(env.num_envs, bool)
+        self._phantom = np.zeros(env.num_envs, bool)
+        self._ring, self._step = -1, self._rollout
+        self._number = 1 + max(int(block.slots.number.max()) for block in blocks)
+
+    def advance(self) -> bool:
+        """Make sure that there is a row for the next step; False while the ring is full (back-pressure)."""
+        if self._step < self._rollout:
+            return True
+        ring = (self._ring + 1) % self._num_rings
+        if not all(block.slots.can_claim(ring, ALL, self._sync) for block in self.blocks):
+            return False
+        for block in self.blocks:
+            block.slots.claim(ring, ALL, self._generation, self._number)
+        self._enter_slot(ring)
+        self._number += 1
+        return True
+
+    def _enter_slot(self, ring: int) -> None:
+        started = self._ring >= 0
+        if started:
+            for block in self.blocks:
+                copy_rows(block.obs_rows[self._ring][self._rollout], block.obs_rows[ring][0])
+        fresh = np.flatnonzero(self._phantom) if started else np.arange(self.env.num_envs)
+        self._phantom[:] = False
+        for ghosts in self._ghosts:
+            ghosts.enter(ring)
+        self._move_to(ring, 0)
+        if fresh.size:
+            self._reset(fresh, ring, 0)
+
+    def _move_to(self, ring: int, step: int) -> None:
+        self._ring, self._step = ring, step
+        for block in self.blocks:
+            block.cursor[0, 0] = ring
+            block.cursor[1, 0] = step
+
+    def _reset(self, envs: np.ndarray, ring: int, step: int) -> None:
+        self._route.reseat(envs)
+        rows = self._route.obs_rows(ring, step)
+        for row in rows:
+            clear_rows(row, envs)
+        begin = perf_counter()
+        self.env.reset(envs, rows)
+        self.env_seconds += perf_counter() - begin
+        self._route.deliver_obs(ring, step, envs)
+
+    def step(self) -> None:
+        """Apply the actions at the cursor, write what follows, and publish the slot when it is full."""
+        ring, step = self._ring, self._step
+        rows, outcome = self._route.obs_rows(ring, step + 1), self._route.outcome_rows(ring, step)
+        for row, out in zip(rows, outcome, strict=True):
+            row.active.fill(False)
+            row.is_first.fill(False)
+            if row.action_mask is not None:
+                row.action_mask.fill(True)
+            out.reward.fill(0)
+            out.terminated.fill(False)
+            out.truncated.fill(False)
+        phantoms = np.flatnonzero(self._phantom)
+        running = ~self._phantom if phantoms.size else self._all_running
+
+        begin = perf_counter()
+        ended = self.env.step(self._route.actions(ring, step), running, rows, outcome)
+        self.env_seconds += perf_counter() - begin
+
+        self.env_steps += int(running.sum())
+        self.agent_steps += sum(int(np.count_nonzero(block.active[ring, step])) for block in self.blocks)
+        self.episodes.add([out.reward for out in outcome], running)
+        finished = np.flatnonzero(ended)
+        cut = (
+            finished[[any(out.truncated[env].any() for out in outcome) for env in finished]]
+            if finished.size
+            else finished
+        )
+        self._route.deliver_outcome(ring, step)
+        self._route.deliver_obs(ring, step + 1, running)
+        self._shape_rewards(ring, step, finished, cut)
+        self._phantom[:] = False
+        if finished.size:
+            self.episodes.finish(finished)
+            self._phantom[cut] = True
+        begin_anew = np.union1d(phantoms, np.setdiff1d(finished, cut))
+        if begin_anew.size:
+            self._reset(begin_anew, ring, step + 1)
+        self._move_to(ring, step + 1)
+        if step + 1 == self._rollout:
+            for block in self.blocks:
+                block.slots.publish(ring, ALL)
+
+    def _shape_rewards(self, ring: int, step: int, finished: np.ndarray, cut: np.ndarray) -> None:
+        if self._team_reward != "env":
+            for block in self.blocks:
+                reward = block.reward[ring, step]
+                reward[...] = getattr(reward, self._team_reward)(axis=-1, keepdims=True)
+        for ghosts in self._ghosts:
+            ghosts.step(ring, step, finished, cut)
+
+    def close(self) -> None:
+        """Close the environments."""
+        self.env.close()

@@ -1,0 +1,137 @@
+"""Rollout worker: steps its splits in turn, so that one split's actions are computed while the other is stepped.
+
+consumes  answered requests (words), woken by tickets on its own queue
+produces  READY slots (words) and requests for actions (words + a ticket on the inference worker's queue)
+waits     for an answer, or, with its ring full, for the learner to release a slot
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from time import perf_counter, sleep
+from typing import Any, Protocol
+
+import numpy as np
+
+from sfmarl.memory.queues import TicketQueue
+from sfmarl.memory.words import ROLLOUT_COUNTS, ROLLOUT_TIMES, Words
+from sfmarl.workers.episodes import EpisodeLog
+
+ENV, WRITE, WAIT_ACTIONS, WAIT_SLOTS = range(len(ROLLOUT_TIMES))
+ENV_STEPS, AGENT_STEPS, EPISODES, SPLIT_STEPS = range(len(ROLLOUT_COUNTS))
+
+POLL_SECONDS = 0.0005
+"""Pause between looks at a full ring; a rollout of 32 steps takes tens of these."""
+REPORT_SECONDS = 1.0
+"""Finished episodes are reported this often."""
+
+
+class Split(Protocol):
+    """A group of environments that are stepped together (workers/lockstep.py, workers/turns.py)."""
+
+    episodes: EpisodeLog
+    env_steps: int
+    agent_steps: int
+    env_seconds: float
+
+    def advance(self) -> bool: ...
+
+    def step(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class RolloutWorker:
+    """One rollout worker's splits and its side of the request words. `run_once` is one pass over the splits."""
+
+    def __init__(
+        self,
+        index: int,
+        generation: int,
+        splits: Sequence[Split],
+        words: Words,
+        inbox: TicketQueue,
+        inference: TicketQueue,
+        report: Callable[[str, Any], None],
+    ) -> None:
+        self._index = index
+        self._generation = generation
+        self._splits = splits
+        self._words = words
+        self._inbox = inbox
+        self._inference = inference
+        self._report = report
+        self._waiting = [False] * len(splits)
+        self._times = words.times["rollout"][index]
+        self._counts = words.counts["rollout"][index]
+        self._reported = perf_counter()
+        # whatever a past life asked for is not waited for
+        words.requested[index] = words.answered[index]
+
+    def run_once(self, timeout: float = 0.1) -> None:
+        """Step every split whose actions are there; with none, wait up to `timeout` seconds for a ticket."""
+        moved = False
+        for split in range(len(self._splits)):
+            if self._waiting[split]:
+                if self._words.requested[self._index, split] != self._words.answered[self._index, split]:
+                    continue
+                self._step(split)
+            moved |= self._request(split)
+        if moved:
+            self._words.progress["rollout"][self._index] += 1
+        else:
+            self._wait(timeout)
+        self._maybe_report()
+
+    def _step(self, number: int) -> None:
+        split = self._splits[number]
+        begin, env_before = perf_counter(), split.env_seconds
+        env_steps, agent_steps = split.env_steps, split.agent_steps
+        split.step()
+        self._waiting[number] = False
+        env_time = split.env_seconds - env_before
+        self._times[ENV] += env_time
+        self._times[WRITE] += perf_counter() - begin - env_time
+        self._counts[ENV_STEPS] += split.env_steps - env_steps
+        self._counts[AGENT_STEPS] += split.agent_steps - agent_steps
+        self._counts[SPLIT_STEPS] += 1
+
+    def _request(self, number: int) -> bool:
+        """Ask for the split's next actions, if there is a row to put them in."""
+        if not self._splits[number].advance():
+            return False
+        words, index = self._words, self._index
+        words.request_generation[index, number] = self._generation
+        words.requested[index, number] += 1
+        self._waiting[number] = True
+        self._inference.put((index, number, self._generation))
+        return True
+
+    def _wait(self, timeout: float) -> None:
+        begin = perf_counter()
+        if all(self._waiting):
+            self._inbox.get_many(timeout)
+            self._times[WAIT_ACTIONS] += perf_counter() - begin
+        else:
+            if timeout:
+                sleep(POLL_SECONDS)
+            self._times[WAIT_SLOTS] += perf_counter() - begin
+
+    def _maybe_report(self) -> None:
+        if perf_counter() - self._reported < REPORT_SECONDS:
+            return
+        self._reported = perf_counter()
+        self.report()
+
+    def report(self) -> None:
+        """Send the episodes finished since the last report to the main process."""
+        finished = [episodes for split in self._splits if (episodes := split.episodes.drain()) is not None]
+        if finished:
+            returns, lengths = (np.concatenate(part) for part in zip(*finished, strict=True))
+            self._counts[EPISODES] += len(lengths)
+            self._report("episodes", (returns, lengths))
+
+    def close(self) -> None:
+        """Close the environments."""
+        for split in self._splits:
+            split.close()

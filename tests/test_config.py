@@ -1,0 +1,177 @@
+"""Settings: checked before anything is built, and the same after a trip through config.json."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sfmarl.algorithms import get_algorithm
+from sfmarl.config import Config, default_run_dir
+from sfmarl.config_file import from_json, read_config, write_config
+from sfmarl.errors import UsageError
+from sfmarl.specs import ActionSpec, EnvSpec, ObsSpec, TeamSpec
+from sfmarl.validate import validate, validate_for_env
+
+
+def settings(**changes) -> Config:
+    return Config(**{"env": "mpe2.simple_spread_v3", **changes})
+
+
+def test_defaults_are_legal():
+    validate(settings())
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"env": " "}, ["environment"]),
+        ({"algo": "mapo"}, ["mapo", "mappo"]),
+        ({"mode": "asynch"}, ["mode", "asynch", "async | sync | serial"]),
+        ({"death": "gone"}, ["death", "terminal | masked"]),
+        ({"seed": -1}, ["seed", "at least 0"]),
+        ({"env_steps": 0}, ["env_steps", "at least 1"]),
+        ({"env_steps": "many"}, ["env_steps", "many", "int"]),
+        ({"env_steps": True}, ["env_steps", "bool"]),
+        ({"env_steps": 1e6}, ["env_steps", "float"]),
+        ({"wall_seconds": float("nan")}, ["wall_seconds", "nan"]),
+        ({"log_seconds": 0}, ["log_seconds", "greater than 0"]),
+        ({"ring": 1}, ["ring", "at least 2"]),
+        ({"rollout": 0}, ["rollout", "at least 1"]),
+        ({"num_envs_per_worker": 15, "num_splits": 2}, ["num_envs_per_worker = 15", "num_splits = 2"]),
+        ({"stop_score": 1.0, "eval_env_steps": 0}, ["stop_score", "eval_env_steps"]),
+        ({"device": "gpu"}, ["device", "gpu", "cuda"]),
+        ({"device": "cuda", "mode": "serial"}, ["serial", "CPU"]),
+        ({"device": "cuda:99"}, ["cuda:99", "CUDA devices"]),
+        ({"teams": "everyone"}, ["teams", "everyone", "each"]),
+        ({"teams": '{"a": ["x"]'}, ["teams", "JSON"]),
+        ({"teams": "{}"}, ["teams", "filled"]),
+        ({"sharing": "[1]"}, ["sharing", "JSON object"]),
+        ({"sharing": '{"agent_0": 1}'}, ["sharing", "agent_0", "1"]),
+        ({"env_kwargs": {"reward": np.float32(1)}}, ["env_kwargs", "JSON", "module:callable"]),
+        ({"env_kwargs": {1: 2}}, ["env_kwargs", "string"]),
+        ({"policies": {"agent": 3}}, ["policies", "agent"]),
+        ({"hp": {"lr": 1e-3}}, ["hp", "dict", "mappo"]),
+        ({"run_dir": "runs/x"}, ["run_dir", "str", "Path"]),
+    ],
+)
+def test_a_mistake_is_named_with_what_to_do(changes, words):
+    with pytest.raises(UsageError) as caught:
+        validate(settings(**changes))
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_explicit_teams_and_roles_pass():
+    validate(settings(teams='{"left": ["agent_0"], "right": ["agent_1", "agent_2"]}', sharing='{"agent_0": "scout"}'))
+
+
+def test_a_new_run_needs_a_free_directory(tmp_path: Path):
+    validate(settings(run_dir=tmp_path))
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(UsageError, match=f"resume {tmp_path}"):
+        validate(settings(run_dir=tmp_path))
+    with pytest.raises(UsageError, match="exists already"):
+        validate(settings(run_dir=tmp_path / "config.json"))
+    validate(settings(run_dir=tmp_path), new_run=False)
+
+
+def test_default_run_dir_is_one_path_component_below_runs():
+    path = default_run_dir(settings(env="pkg.mod:make/../env", algo="ippo", seed=7))
+    assert path.parent == Path("runs")
+    assert path.name.startswith("pkg.mod-make-..-env-ippo-s7-")
+
+
+def team(name: str, agents: int, obs: int = 4) -> TeamSpec:
+    return TeamSpec(
+        name,
+        tuple(f"{name}_{i}" for i in range(agents)),
+        ObsSpec((obs,), np.dtype(np.float32)),
+        ActionSpec("discrete", (5,), (0,)),
+    )
+
+
+TWO_TEAMS = EnvSpec("scripted", (team("fox", 2), team("hare", 1)))
+
+
+def test_the_largest_possible_batch_is_every_slot_of_the_policy():
+    largest = 3 * 8 * 2 * 4 * 1  # ring, rollout, workers, envs, agents of the smaller team
+    sizes = {"ring": 3, "rollout": 8, "num_envs_per_worker": 4}
+    validate_for_env(settings(batch_size=largest, **sizes), TWO_TEAMS, num_workers=2)
+    with pytest.raises(UsageError, match=rf"batch_size = {largest + 1}.*'hare'.*{largest} agent-steps"):
+        validate_for_env(settings(batch_size=largest + 1, **sizes), TWO_TEAMS, num_workers=2)
+
+
+def test_policies_must_name_teams_that_exist_and_fit():
+    with pytest.raises(UsageError, match=r"'wolf'.*fox, hare"):
+        validate_for_env(settings(policies={"wolf": "main"}), TWO_TEAMS, num_workers=1)
+    shared = {"fox": "main", "hare": "main"}
+    with pytest.raises(UsageError, match=r"'main'.*'fox'.*'hare'"):
+        validate_for_env(settings(policies=shared), TWO_TEAMS, num_workers=1)
+    unequal = EnvSpec("scripted", (team("fox", 1), team("hare", 1, obs=5)))
+    with pytest.raises(UsageError, match="'main'"):
+        validate_for_env(settings(policies=shared), unequal, num_workers=1)
+    validate_for_env(settings(policies=shared), EnvSpec("scripted", (team("fox", 2), team("hare", 2))), num_workers=1)
+
+
+def test_a_state_that_does_not_exist_is_refused():
+    with pytest.raises(UsageError, match=r"state\(\).*joint"):
+        validate_for_env(settings(state_source="env"), TWO_TEAMS, num_workers=1)
+    joint = dataclasses.replace(TWO_TEAMS, state_is_joint=True)
+    validate_for_env(settings(state_source="env"), joint, num_workers=1)
+
+
+@pytest.mark.parametrize("algo", ["ippo", "mappo", "appo", "a2c"])
+def test_config_survives_its_json_file(tmp_path: Path, algo: str):
+    config = settings(
+        algo=algo,
+        hp=get_algorithm(algo).hyperparameters(lr=3e-4),
+        env_kwargs={"N": 3, "nested": {"a": [1, None, True]}},
+        run_dir=tmp_path / "run",
+        stop_score=-36.0,
+        policies={"agent": "main"},
+    )
+    write_config(config, tmp_path / "config.json")
+    assert read_config(tmp_path / "config.json") == config
+
+
+def test_config_without_hyperparameters_survives(tmp_path: Path):
+    write_config(settings(), tmp_path / "config.json")
+    assert read_config(tmp_path / "config.json") == settings()
+
+
+@dataclasses.dataclass
+class _Sizes:
+    hidden: tuple[int, ...] = (64, 64)
+    clip: float | None = None
+
+
+def test_tuples_come_back_as_tuples():
+    config = _Sizes(hidden=(3, 4, 5))
+    assert from_json(_Sizes, json.loads(json.dumps(dataclasses.asdict(config))), "here") == config
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, ["not a run directory"]),
+        ("{", ["cannot be read"]),
+        ("[]", ["not a settings file"]),
+        ('{"name": "something else"}', ["not a settings file"]),
+        ('{"env": "e", "algo": "nosuch", "hp": {}}', ["nosuch"]),
+        ('{"env": "e", "algo": "mappo", "rolout": 8, "sfmarl_version": "9.9"}', ["rolout", "'rollout'", "9.9"]),
+        ('{"env": "e", "algo": "mappo", "hp": {"lrr": 1}}', ["lrr", "'lr'"]),
+        ('{"env": "e", "algo": "mappo", "hp": 3}', ["expected an object"]),
+    ],
+)
+def test_a_foreign_or_damaged_settings_file_is_refused(tmp_path: Path, content: str | None, words: list[str]):
+    path = tmp_path / "config.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(UsageError) as caught:
+        read_config(path)
+    for word in [str(tmp_path), *words]:
+        assert word in str(caught.value)
