@@ -1,7 +1,8 @@
 """What the environment layer costs on one core.
 
 Prints the cost of the dict adapter per agent-step above the environments' own (trivial 8-agent dict env, 32 envs), of
-the road for agents that die, and the speed of the native particle world beside mpe2. Medians of repeated runs.
+the road for agents that die, and the speed of the native particle world beside mpe2. Medians of repeated runs, in CPU time, so that other
+processes disturb little.
 
     python benchmarks/adapter_overhead.py
 """
@@ -22,13 +23,13 @@ from sfmarl.envs.vector import VectorEnv
 
 
 def median_seconds(run: Callable[[], None], repeats: int) -> float:
-    """Return the median wall time of `repeats` calls, after one to warm up."""
+    """Return the median CPU time of `repeats` calls, after one to warm up."""
     run()
     times = []
     for _ in range(repeats):
-        start = time.perf_counter()
+        start = time.process_time()
         run()
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     return statistics.median(times)
 
 

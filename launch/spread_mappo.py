@@ -1,6 +1,7 @@
 """Asynchronous MAPPO on simple_spread: three agents cover three landmarks. What `make train` runs."""
 
 import sys
+from dataclasses import replace
 
 from sfmarl import Config
 from sfmarl.algorithms import get_algorithm
@@ -11,7 +12,7 @@ CONFIG = Config(
     env="mpe2.simple_spread_v3",
     env_kwargs={"N": 3},
     algo="mappo",
-    hp=get_algorithm("mappo").hyperparameters(gamma=0.9, gae_lambda=0.9, lr=1e-3),
+    hp=replace(get_algorithm("mappo").hyperparameters(), gamma=0.9, trace_lambda=0.9, lr=1e-3),
     env_steps=2_000_000,
     num_workers=2,
 )

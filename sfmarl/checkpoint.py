@@ -10,7 +10,7 @@
                       learner.safetensors  and tensors
     RUN/checkpoints/best.json              which of them scored best
 
-A checkpoint is written into `.tmp-step-...` beside it and renamed when everything is on disk, so a kill at any
+A checkpoint is written into a directory `.tmp-...` beside it and renamed when everything is on disk, so a kill at any
 instruction leaves the previous ones untouched.
 """
 
@@ -271,6 +271,7 @@ def _written(path: Path) -> Iterator[None]:
 
 def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
+        # what stays (somebody still writes into it) is removed next time
+        shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)

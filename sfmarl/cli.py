@@ -161,7 +161,8 @@ def _list(words: Sequence[str]) -> int:
     from sfmarl.algorithms import list_algorithms
     from sfmarl.envs.registry import list_envs
 
-    for title, entries in (("algorithms", list_algorithms()), ("environments", list_envs())):
+    algorithms = [(entry.name, entry.description) for entry in list_algorithms()]
+    for title, entries in (("algorithms", algorithms), ("environments", list_envs())):
         width = max(len(name) for name, _ in entries)
         print(f"{title}:", *(f"  {name:<{width}}  {description}" for name, description in entries), sep="\n")
     print("Any package.module with a parallel_env, and any module:callable, is an environment too.")

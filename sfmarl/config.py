@@ -54,7 +54,7 @@ class Config:
     ring: int = 3
     """Trajectory slots of a lane; a worker whose ring is full waits for the learner, which bounds policy lag."""
     batch_size: int = 0
-    """Agent-steps of one update, rounded up to whole slots; 0 = one slot of half the lanes (async), of all lanes (else)."""
+    """Agent-steps of one update, rounded up to whole slots; 0 = one slot of half the lanes (async), else of all."""
     max_policy_lag: int = 20
     """Drop slots that hold samples older than this many versions."""
 

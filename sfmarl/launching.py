@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -12,9 +13,6 @@ from pathlib import Path
 from sfmarl.arguments import parse_config
 from sfmarl.config import Config, default_run_dir
 from sfmarl.errors import RunError, SfmarlError
-
-INTERRUPTED = 130
-"""Exit code after Ctrl-C: 128 + SIGINT, as shells have it."""
 
 
 def launch(default: Config, argv: Sequence[str] | None = None) -> int:
@@ -49,7 +47,8 @@ def guarded(run: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
     try:
         return run([word for word in argv if word != "--debug"])
     except KeyboardInterrupt as error:
-        failure, message, code = error, "interrupted", INTERRUPTED
+        # a run that was stopped in order carries the signal's number; shells know 128 + it
+        failure, message, code = error, "interrupted", 128 + (error.args[0] if error.args else signal.SIGINT)
     except SfmarlError as error:
         failure, message, code = error, str(error), error.exit_code
     except Exception as error:

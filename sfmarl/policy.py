@@ -17,11 +17,12 @@ import numpy as np
 from sfmarl.algorithms import get_algorithm
 from sfmarl.checkpoint import Checkpoint, PolicyState, open_checkpoint
 from sfmarl.config_file import from_json
+from sfmarl.envs.codec import decode_actions
 from sfmarl.errors import RunError, UsageError, nearest
 from sfmarl.models.acting import Acting, make_acting
 from sfmarl.raw import RawObservations
 from sfmarl.seeding import seed_for
-from sfmarl.specs import ActionSpec, AgentId, PolicySpec
+from sfmarl.specs import AgentId, PolicySpec
 
 
 def load_policy(
@@ -109,32 +110,22 @@ class JointPolicy:
             if members:
                 stored = self._act_team(team, members, observations, masks, greedy)
                 action = self.specs[team].action
-                actions |= {agent: env_action(action, stored[i]) for i, agent in enumerate(members)}
+                actions.update(zip(members, decode_actions(action, stored)[0], strict=True))
         return {agent: actions[agent] for agent in observations}
 
     def _act_team(
         self, team: str, members: Sequence[AgentId], observations: Mapping, masks: Mapping, greedy: bool
     ) -> np.ndarray:
-        """Return stored actions [len(members), *action] of agents of one team."""
+        """Return stored actions [1, len(members), *action] of agents of one team."""
         spec = self.specs[team]
         rows = [self._raw.read(spec, team, agent, observations[agent], masks.get(agent)) for agent in members]
         obs = np.stack([row.obs for row in rows])[None]
         mask = np.stack([row.action_mask for row in rows])[None] if spec.has_mask else None
         index = np.array([[self._places[agent][1] for agent in members]])
-        action, _ = self.by_team[team].act(obs, mask, index, greedy)
-        return action[0]
+        return self.by_team[team].act(obs, mask, index, greedy)[0]
 
     def _known(self) -> str:
         return ", ".join(map(repr, self._places))
-
-
-def env_action(spec: ActionSpec, stored: np.ndarray) -> int | np.ndarray:
-    """Return a stored action [*action] as environments take it: int, int64 [K], or clipped float32 [env_shape]."""
-    if spec.kind == "discrete":
-        return int(stored) + spec.start[0]
-    if spec.kind == "multi_discrete":
-        return stored.astype(np.int64) + np.array(spec.start)
-    return np.clip(stored, spec.low, spec.high).reshape(spec.env_shape)
 
 
 def _build(state: PolicyState, device: str, seed: int) -> Acting:

@@ -148,7 +148,13 @@ def save_policy(plan: RunPlan, index: int, worker: Any, target: Path, report: Ca
     algorithm, config = worker.algorithm, plan.config
     try:
         checkpoint.write_policy(
-            target, plan.policies[index], config.algo, config.hp, algorithm.actor, algorithm.state_dict(), worker.version
+            target,
+            plan.policies[index],
+            config.algo,
+            config.hp,
+            algorithm.actor,
+            algorithm.state_dict(),
+            worker.version,
         )
     except (SfmarlError, OSError) as error:
         report("saved", (target, str(error)))

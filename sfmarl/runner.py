@@ -1,11 +1,11 @@
 """A run from its settings to its summary. Read top to bottom: prepare, wire, loop, finish.
 
-    Config --load_spec--> EnvSpec --make_plan--> RunPlan --DataPlane.create--> shared memory
-                                                    |
-            rollout workers  <== slots, words ==>  inference workers        (workers/, memory/)
-                    '===== READY slots ====>  learners  == weights ==> inference workers
-                                                    |
-    main process: messages and counters -> Recorder -> metrics files, console; checkpoints; evaluations
+Config --load_spec--> EnvSpec --make_plan--> RunPlan --DataPlane.create--> shared memory
+                                                |
+        rollout workers  <== slots, words ==>  inference workers        (workers/, memory/)
+                '===== READY slots ====>  learners  == weights ==> inference workers
+                                                |
+main process: messages and counters -> Recorder -> metrics files, console; checkpoints; evaluations
 """
 
 from __future__ import annotations

@@ -59,7 +59,12 @@ class SerialCrew:
         ]
         self._rollout = [
             build_rollout(
-                plan, plane, index, inboxes[index], requests[index % spec.inference_workers], self._report("rollout", index)
+                plan,
+                plane,
+                index,
+                inboxes[index],
+                requests[index % spec.inference_workers],
+                self._report("rollout", index),
             )
             for index in range(spec.workers)
         ]
@@ -90,7 +95,10 @@ class SerialCrew:
         """See Crew."""
         report = self._report("evaluator", 0)
         try:
-            report("evaluated", (checkpoint, evaluate_checkpoint(self._plan.config, checkpoint, episodes=episodes, seed=seed)))
+            report(
+                "evaluated",
+                (checkpoint, evaluate_checkpoint(self._plan.config, checkpoint, episodes=episodes, seed=seed)),
+            )
         except SfmarlError as error:
             report("warning", f"The evaluation of {checkpoint.name} failed: {error}")
             report("evaluated", (checkpoint, None))

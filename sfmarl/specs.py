@@ -39,11 +39,13 @@ class ActionSpec:
     start: tuple[int, ...] = ()
     """Smallest legal value per component (gymnasium's `start`); stored actions count from zero."""
     low: np.ndarray | None = None
-    """Lower bounds, float32 [D], continuous only."""
+    """Lower bounds [D] in the environment's dtype, continuous only."""
     high: np.ndarray | None = None
-    """Upper bounds, float32 [D], continuous only."""
+    """Upper bounds [D] in the environment's dtype, continuous only."""
     env_shape: tuple[int, ...] = ()
-    """Shape the environment expects of one continuous action; its size is D."""
+    """Shape the environment expects of one action; its size is D or K."""
+    env_dtype: np.dtype | None = None
+    """dtype the environment expects of an array action; None = as stored."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -158,6 +160,7 @@ class PolicySpec:
                 "low": None if act.low is None else [float(x) if np.isfinite(x) else None for x in act.low],
                 "high": None if act.high is None else [float(x) if np.isfinite(x) else None for x in act.high],
                 "env_shape": list(act.env_shape),
+                "env_dtype": None if act.env_dtype is None else act.env_dtype.str,
             },
             "has_mask": self.has_mask,
             "agents": list(self.agents),
@@ -170,9 +173,12 @@ class PolicySpec:
     def from_json(cls, data: dict[str, Any]) -> PolicySpec:
         """Rebuild what `to_json` wrote. Raises KeyError or TypeError for anything else."""
         act = data["action"]
+        env_dtype = None if act["env_dtype"] is None else np.dtype(act["env_dtype"])
 
         def bound(values: list[float | None] | None, infinite: float) -> np.ndarray | None:
-            return None if values is None else np.array([infinite if v is None else v for v in values], np.float32)
+            if values is None:
+                return None
+            return np.array([infinite if v is None else v for v in values], env_dtype or np.float32)
 
         return cls(
             name=data["name"],
@@ -184,6 +190,7 @@ class PolicySpec:
                 low=bound(act["low"], -np.inf),
                 high=bound(act["high"], np.inf),
                 env_shape=tuple(act["env_shape"]),
+                env_dtype=env_dtype,
             ),
             has_mask=data["has_mask"],
             agents=tuple(data["agents"]),

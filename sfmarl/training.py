@@ -37,7 +37,13 @@ class Training:
     """One run's main loop."""
 
     def __init__(
-        self, plan: RunPlan, crew: Crew, recorder: Recorder, writer: MetricsWriter, console: Console, past: dict[str, Any]
+        self,
+        plan: RunPlan,
+        crew: Crew,
+        recorder: Recorder,
+        writer: MetricsWriter,
+        console: Console,
+        past: dict[str, Any],
     ) -> None:
         """`past` is the run state of the checkpoint that is resumed, empty for a new run."""
         self.interrupted = 0
@@ -171,7 +177,9 @@ class Training:
         if self._evaluate_saved:
             self._evaluating = self._saved
             self._crew.evaluate(
-                self._saved, self._config.eval_episodes, seed_for(self._config.seed, "evaluation", self._next_evaluation)
+                self._saved,
+                self._config.eval_episodes,
+                seed_for(self._config.seed, "evaluation", self._next_evaluation),
             )
 
     def _run_state(self) -> dict[str, Any]:
@@ -254,7 +262,9 @@ class Training:
             "agent_steps_per_second": (recorder.agent_steps - self._start_steps[1]) / seconds,
             "env_steps_per_second": (recorder.env_steps - self._start_steps[0]) / seconds,
             "evaluation": None if evaluation is None else evaluation.to_json(),
-            "best": None if best is None else {"checkpoint": best.checkpoint, "score": best.score, "metric": best.metric},
+            "best": None
+            if best is None
+            else {"checkpoint": best.checkpoint, "score": best.score, "metric": best.metric},
             "checkpoint": None if self._saved is None else self._saved.name,
             "versions": package_versions(),
         }

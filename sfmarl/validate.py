@@ -46,6 +46,7 @@ def validate(config: Config, *, new_run: bool = True) -> None:
     Raises UsageError that names the setting, what it is, and what it may be.
     """
     _check_types(config)
+    _check_mappings(config)
     _check_ranges(config)
     _check_hyperparameters(config)
     _check_device(config)
@@ -115,14 +116,18 @@ def _json_object(setting: str, text: str, legal: str) -> dict[str, Any]:
     return value
 
 
-def _check_types(config: Config) -> None:
-    hints = get_type_hints(Config)
-    for f in fields(config):
-        value = getattr(config, f.name)
+def _check_types(settings: Any) -> None:
+    """Compare a dataclass's values with its annotations (the elements of containers are not looked at)."""
+    hints = get_type_hints(type(settings))
+    for f in fields(settings):
+        value = getattr(settings, f.name)
         if not _fits(value, hints[f.name]):
             legal = get_args(hints[f.name])
             expected = " | ".join(map(str, legal)) if get_origin(hints[f.name]) is Literal else f.type
             raise UsageError(f"{f.name} = {value!r} ({type(value).__name__}) is not of the expected kind: {expected}.")
+
+
+def _check_mappings(config: Config) -> None:
     for setting in ("env_kwargs", "policies"):
         for key, value in getattr(config, setting).items():
             if not isinstance(key, str) or (setting == "policies" and not isinstance(value, str)):
@@ -170,6 +175,8 @@ def _check_hyperparameters(config: Config) -> None:
             f"hp is a {type(config.hp).__name__}, but algorithm {config.algo!r} takes {expected.__name__}. "
             "Leave hp out for the preset's."
         )
+    if config.hp is not None:
+        _check_types(config.hp)
 
 
 def _check_device(config: Config) -> None:

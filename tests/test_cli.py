@@ -8,14 +8,16 @@ import re
 import runpy
 import subprocess
 import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import sfmarl
-from sfmarl import launching
+from sfmarl import algorithms, launching
 from sfmarl.algorithms import get_algorithm, list_algorithms
 from sfmarl.arguments import parse_config, parse_mapping
 from sfmarl.cli import HELP, ResumeArguments, main
@@ -55,13 +57,24 @@ def test_flags_reach_settings_and_hyperparameters():
     assert (config.env, config.env_kwargs, config.algo) == (SPREAD, {"N": 3, "max_cycles": 25}, "ippo")
     assert (config.num_workers, config.num_splits, config.stop_score) == (3, 4, -36.0)
     assert (config.run_dir, config.policies) == (Path("a/b"), {"agent": "p"})
-    assert config.hp == get_algorithm("ippo").hyperparameters(lr=1e-4)
+    assert config.hp == replace(get_algorithm("ippo").hyperparameters(), lr=1e-4)
 
 
-@pytest.mark.parametrize("algo", list_algorithms())
+@pytest.mark.parametrize("algo", [entry.name for entry in list_algorithms()])
 def test_hyperparameters_are_those_of_the_chosen_algorithm(algo: str):
     for words in (("--algo", algo), (f"--algo={algo}",), ("--algo", "a2c", "--algo", algo)):
         assert train_config(SPREAD, *words).hp == get_algorithm(algo).hyperparameters()
+
+
+def test_a_hyperparameter_may_not_shadow_a_setting(monkeypatch):
+    @dataclass
+    class Clashing:
+        lr: float = 1.0
+        rollout: int = 8
+
+    monkeypatch.setattr(algorithms, "get_algorithm", lambda name: SimpleNamespace(hyperparameters=Clashing))
+    with pytest.raises(UsageError, match=r"'own'.*rollout"):
+        train_config(SPREAD, "--algo", "own")
 
 
 def test_mapping_values_are_json_or_strings():
@@ -152,6 +165,7 @@ def test_a_run_directory_is_never_overwritten(capsys, tmp_path: Path):
         (UsageError("say it differently"), 2, "sfmarl: say it differently\n"),
         (RunError("the disk is full"), 1, "sfmarl: the disk is full\n"),
         (KeyboardInterrupt(), 130, "sfmarl: interrupted\n"),
+        (KeyboardInterrupt(15), 143, "sfmarl: interrupted\n"),
         (ZeroDivisionError("by zero"), 1, "sfmarl: ZeroDivisionError: by zero. "),
     ],
 )
@@ -255,7 +269,7 @@ def test_launch_scripts_are_settings_that_the_command_line_overrides(monkeypatch
 
 
 def test_a_script_started_with_another_algorithm_takes_that_preset():
-    default = Config(env=SPREAD, algo="mappo", hp=get_algorithm("mappo").hyperparameters(lr=0.25))
+    default = Config(env=SPREAD, algo="mappo", hp=replace(get_algorithm("mappo").hyperparameters(), lr=0.25))
     assert parse_config([], "x", default).hp.lr == 0.25
     assert parse_config(["--algo", "ippo"], "x", default).hp == get_algorithm("ippo").hyperparameters()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,7 @@ def test_defaults_are_legal():
         ({"env_kwargs": {1: 2}}, ["env_kwargs", "string"]),
         ({"policies": {"agent": 3}}, ["policies", "agent"]),
         ({"hp": {"lr": 1e-3}}, ["hp", "dict", "mappo"]),
+        ({"hp": replace(get_algorithm("mappo").hyperparameters(), adam_eps="small")}, ["adam_eps", "small", "float"]),
         ({"run_dir": "runs/x"}, ["run_dir", "str", "Path"]),
     ],
 )
@@ -63,6 +65,15 @@ def test_a_mistake_is_named_with_what_to_do(changes, words):
         validate(settings(**changes))
     for word in words:
         assert word in str(caught.value)
+
+
+def test_every_number_has_a_smallest_value():
+    numbers = {f.name for f in dataclasses.fields(Config) if f.type in ("int", "float")}
+    assert len(numbers) > 10
+    for name in sorted(numbers):
+        kind = type(getattr(settings(), name))
+        with pytest.raises(UsageError, match=name):
+            validate(settings(**{name: kind(-1)}))
 
 
 def test_explicit_teams_and_roles_pass():
@@ -120,7 +131,7 @@ def test_policies_must_name_teams_that_exist_and_fit():
 def test_a_state_that_does_not_exist_is_refused():
     with pytest.raises(UsageError, match=r"state\(\).*joint"):
         validate_for_env(settings(state_source="env"), TWO_TEAMS, num_workers=1)
-    joint = dataclasses.replace(TWO_TEAMS, state_is_joint=True)
+    joint = replace(TWO_TEAMS, state_is_joint=True)
     validate_for_env(settings(state_source="env"), joint, num_workers=1)
 
 
@@ -128,7 +139,7 @@ def test_a_state_that_does_not_exist_is_refused():
 def test_config_survives_its_json_file(tmp_path: Path, algo: str):
     config = settings(
         algo=algo,
-        hp=get_algorithm(algo).hyperparameters(lr=3e-4),
+        hp=replace(get_algorithm(algo).hyperparameters(), lr=3e-4),
         env_kwargs={"N": 3, "nested": {"a": [1, None, True]}},
         run_dir=tmp_path / "run",
         stop_score=-36.0,

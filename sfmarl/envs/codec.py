@@ -103,39 +103,41 @@ class ActionCodec:
 
     def __init__(self, space: spaces.Space) -> None:
         """Raises UsageError for spaces other than Discrete, MultiDiscrete, MultiBinary and Box."""
-        self._dtype = space.dtype
-        self._shape: tuple[int, ...] = tuple(space.shape or ())
+        array = {"env_shape": tuple(space.shape or ()), "env_dtype": space.dtype}
         if isinstance(space, spaces.Discrete):
             self.spec = ActionSpec("discrete", nvec=(int(space.n),), start=(int(space.start),))
         elif isinstance(space, spaces.MultiDiscrete):
             nvec, start = (tuple(map(int, x.ravel())) for x in (space.nvec, space.start))
-            self.spec = ActionSpec("multi_discrete", nvec=nvec, start=start)
+            self.spec = ActionSpec("multi_discrete", nvec=nvec, start=start, **array)
         elif isinstance(space, spaces.MultiBinary):
-            size = int(np.prod(self._shape))
-            self.spec = ActionSpec("multi_discrete", nvec=(2,) * size, start=(0,) * size)
+            size = int(np.prod(space.shape))
+            self.spec = ActionSpec("multi_discrete", nvec=(2,) * size, start=(0,) * size, **array)
         elif isinstance(space, spaces.Box):
-            low, high = (x.astype(np.float32).ravel() for x in (space.low, space.high))
-            self.spec = ActionSpec("continuous", low=low, high=high, env_shape=self._shape)
-            self._low, self._high = space.low, space.high
+            self.spec = ActionSpec("continuous", low=space.low.ravel(), high=space.high.ravel(), **array)
         else:
             raise UsageError(f"action space {space} is not supported; use Discrete, MultiDiscrete, MultiBinary or Box")
 
     def decode(self, stored: np.ndarray) -> Sequence[Sequence[Any]]:
-        """Return `actions[e][a]` as the environment takes them for stored actions [E, A, *action].
+        """Return `decode_actions` of the space."""
+        return decode_actions(self.spec, stored)
 
-        Discrete: Python ints. Others: arrays of the space's shape and dtype, continuous ones clipped to the bounds.
-        The result never shares memory with `stored`.
-        """
-        spec = self.spec
-        if spec.kind == "discrete":
-            return (stored + spec.start[0] if spec.start[0] else stored).tolist()
-        shape = (*stored.shape[:2], *self._shape)
-        if spec.kind == "multi_discrete":
-            return (stored + np.array(spec.start)).astype(self._dtype).reshape(shape)
-        wide = stored.reshape(shape).astype(np.float64)
-        if np.issubdtype(self._dtype, np.integer):
-            wide = np.rint(wide)
-        return np.clip(wide, self._low, self._high).astype(self._dtype)
+
+def decode_actions(spec: ActionSpec, stored: np.ndarray) -> Sequence[Sequence[Any]]:
+    """Return `actions[e][a]` as the environment takes them for stored actions [E, A, *action].
+
+    Discrete: Python ints. Others: arrays of the space's shape and dtype, continuous ones clipped to the bounds.
+    The result never shares memory with `stored`.
+    """
+    if spec.kind == "discrete":
+        return (stored + spec.start[0] if spec.start[0] else stored).tolist()
+    dtype = spec.env_dtype or spec.dtype
+    if spec.kind == "multi_discrete":
+        shape = (*stored.shape[:2], *(spec.env_shape or spec.shape))
+        return (stored + np.array(spec.start)).astype(dtype).reshape(shape)
+    wide = stored.astype(np.float64)
+    if np.issubdtype(dtype, np.integer):
+        wide = np.rint(wide)
+    return np.clip(wide, spec.low, spec.high).astype(dtype).reshape(*stored.shape[:2], *spec.env_shape)
 
 
 def write_masks(raws: Sequence[Any], out: np.ndarray) -> None:

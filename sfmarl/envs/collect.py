@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +11,14 @@ import numpy as np
 from sfmarl.envs.codec import CodecError, illegal_rows, write_masks
 from sfmarl.envs.probe import TeamCodec
 from sfmarl.envs.vector import ObsRows, OutcomeRows
+from sfmarl.errors import RunError
 from sfmarl.specs import AgentId
+
+Cells = tuple[list[int], list[int]]
+"""Rows as (envs, columns), side by side: an index of [E, A, ...]."""
+
+CellsOf = Callable[[], Cells]
+"""Cells of some values, worked out only when an error must name one."""
 
 NO_INFO: Mapping[str, Any] = {}
 
@@ -26,34 +33,33 @@ class Answer(NamedTuple):
     infos: Mapping[AgentId, Any]
 
 
-@dataclass(frozen=True)
-class BadRow:
-    """The first observation or mask that does not fit its space."""
-
-    env: int
-    """Index of the env in the split."""
-    agent: AgentId
-    """Whose it is."""
-    message: str
-    """What was expected and what came."""
-
-
 class TeamRows:
-    """Rows of one team for one call of `reset` or `step`; `outcome` is None for a reset."""
+    """Rows of one team for one call of `reset` or `step`.
 
-    __slots__ = ("_agents", "_at", "_codec", "_empty", "_masks", "_masks_at", "_out", "_outcome", "_raws")
+    Every method raises RunError for the first observation, mask or reward that does not fit its space.
+    """
 
-    def __init__(self, codec: TeamCodec, agents: Sequence[AgentId], out: ObsRows, outcome: OutcomeRows | None) -> None:
+    __slots__ = ("_agents", "_at", "_codec", "_empty", "_masks", "_masks_at", "_out", "_outcome", "_raws", "_where")
+
+    def __init__(
+        self,
+        codec: TeamCodec,
+        agents: Sequence[AgentId],
+        out: ObsRows,
+        outcome: OutcomeRows | None,
+        where: Callable[[int], str],
+    ) -> None:
+        """`outcome` is None for a reset; `where(e)` says in an error message which env it is about."""
+        self._where = where
         self._codec = codec
         self._agents = agents
         self._out = out
         self._outcome = outcome
-        # (envs, columns) of the raws beside them
         self._raws: list[Any] = []
-        self._at: tuple[list[int], list[int]] = ([], [])
+        self._at: Cells = ([], [])
         self._masks: list[Any] = []
-        self._masks_at: tuple[list[int], list[int]] = ([], [])
-        self._empty: tuple[list[int], list[int]] = ([], [])
+        self._masks_at: Cells = ([], [])
+        self._empty: Cells = ([], [])
 
     def settle(self, e: int, was_alive: Sequence[bool], listed: Collection[AgentId], answer: Answer) -> list[bool]:
         """Take one env's answer agent by agent; return who is alive now. `flush` writes the observations.
@@ -90,81 +96,98 @@ class TeamRows:
         if has_mask:
             out.action_mask[e] = True
         if outcome is not None:
-            outcome.reward[e] = earned
+            outcome.reward[e] = self._numbers(earned, partial(self._cells, [e]))
             outcome.terminated[e] = terminated
             outcome.truncated[e] = truncated
         return alive
 
-    def flush(self) -> BadRow | None:
-        """Write what `settle` collected; return the first row that does not fit, in which case nothing is promised."""
+    def flush(self) -> None:
+        """Write what `settle` collected."""
         out = self._out
         if self._empty[0]:
             out.obs[self._empty] = 0
         if self._raws:
             observed = np.empty((len(self._raws), *self._codec.obs.spec.shape), out.obs.dtype)
-            try:
-                self._codec.obs.write(self._raws, observed)
-            except CodecError as error:
-                return self._blame(self._raws, *self._at, error)
+            self._encode(self._raws, observed, lambda: self._at)
             out.obs[self._at] = observed
-        return self._write_masks(self._masks, self._masks_at)
+        if self._masks:
+            out.action_mask[self._masks_at] = self._legal(self._masks, lambda: self._masks_at)
 
-    def write_quiet(
-        self, quiet: list[int], seen: Sequence[Any], infos: Sequence[Any], rewards: np.ndarray
-    ) -> BadRow | None:
+    def write_quiet(self, quiet: list[int], seen: Sequence[Any], paid: Sequence[float], told: Sequence[Any]) -> None:
         """Write envs in which every agent lived on.
 
-        `seen` and `infos` (empty when no mask lies there) hold one entry per env and agent, `rewards` is [n, A].
-        Returns the first row that does not fit.
+        `seen`, `paid` and `told` hold one observation, reward and info per env and agent; `told` is empty unless the
+        mask lies there.
         """
         out, outcome = self._out, self._outcome
+        cells = partial(self._cells, quiet)
         whole = len(quiet) == len(out.active)
         at = slice(None) if whole else quiet
-        out.active[at] = True
-        out.is_first[at] = False
-        outcome.reward[at] = rewards
+        outcome.reward[at] = self._numbers(paid, cells).reshape(-1, len(self._agents))
         outcome.terminated[at] = False
         outcome.truncated[at] = False
-        target = out.obs if whole else np.empty((len(quiet), *out.obs.shape[1:]), out.obs.dtype)
-        try:
-            self._codec.obs.write(seen, target)
-        except CodecError as error:
-            return self._blame(seen, *self._cells(quiet), error)
+        out.active[at] = True
+        out.is_first[at] = False
+        observed = out.obs if whole else np.empty((len(quiet), *out.obs.shape[1:]), out.obs.dtype)
+        self._encode(seen, observed, cells)
         if not whole:
-            out.obs[at] = target
-        if out.action_mask is None:
-            return None
-        masks = [self._codec.mask_of(raw, info) for raw, info in zip(seen, infos or [NO_INFO] * len(seen), strict=True)]
-        return self._write_masks(masks, self._cells(quiet))
+            out.obs[at] = observed
+        if out.action_mask is not None:
+            told = told or [NO_INFO] * len(seen)
+            masks = [self._codec.mask_of(raw, info) for raw, info in zip(seen, told, strict=True)]
+            out.action_mask[at] = self._legal(masks, cells).reshape(len(quiet), *out.action_mask.shape[1:])
 
-    def _cells(self, envs: Sequence[int]) -> tuple[list[int], list[int]]:
-        """Return (envs, columns) of every agent of `envs`."""
+    def _cells(self, envs: Sequence[int]) -> Cells:
+        """Return the cells of every agent of `envs`."""
         return [e for e in envs for _ in self._agents], list(range(len(self._agents))) * len(envs)
 
-    def _write_masks(self, masks: Sequence[Any], at: tuple[list[int], list[int]]) -> BadRow | None:
-        if not masks:
-            return None
+    def _encode(self, raws: Sequence[Any], observed: np.ndarray, cells: CellsOf) -> None:
+        codec = self._codec.obs
+        try:
+            codec.write(raws, observed)
+        except CodecError as error:
+            self._blame(raws, cells, codec.one, "observation: ")
+            raise RunError(f"{self._where(cells()[0][0])}: observations: {error}") from error
+
+    def _legal(self, masks: Sequence[Any], cells: CellsOf) -> np.ndarray:
+        """Return masks as bool [n, actions]."""
         legal = np.empty((len(masks), self._out.action_mask.shape[-1]), bool)
         try:
             write_masks(masks, legal)
         except CodecError as error:
-            for raw, e, column in zip(masks, *at, strict=True):
-                try:
-                    write_masks([raw], legal[:1])
-                except CodecError as own:
-                    return BadRow(e, self._agents[column], str(own))
-            return BadRow(at[0][0], self._agents[at[1][0]], str(error))
+            self._blame(masks, cells, lambda raw: write_masks([raw], legal[:1]), "")
+            raise RunError(f"{self._where(cells()[0][0])}: action masks: {error}") from error
         if (bad := illegal_rows(legal, self._codec.action.spec.nvec)).any():
             first = int(bad.argmax())
-            return BadRow(at[0][first], self._agents[at[1][first]], "its action mask leaves no legal action")
-        self._out.action_mask[at] = legal
-        return None
+            raise self._error(cells, first, "its action mask leaves no legal action")
+        return legal
 
-    def _blame(self, raws: Sequence[Any], envs: Sequence[int], columns: Sequence[int], error: CodecError) -> BadRow:
-        """Return the first of `raws` that does not fit alone."""
-        for raw, e, column in zip(raws, envs, columns, strict=True):
+    def _numbers(self, rewards: Sequence[Any], cells: CellsOf) -> np.ndarray:
+        """Return rewards as float32 [n]."""
+        try:
+            return np.array(rewards, np.float32).reshape(len(rewards))
+        except (TypeError, ValueError):
+            # some are arrays of one entry, or one is no number
+            return np.concatenate(self._blame(rewards, cells, _number, "reward: "))
+
+    def _blame(self, values: Sequence[Any], cells: CellsOf, read: Callable[[Any], Any], what: str) -> list[Any]:
+        """Return `read` of each value; RunError naming the agent of the first that it rejects."""
+        done = []
+        for i, value in enumerate(values):
             try:
-                self._codec.obs.one(raw)
-            except CodecError as own:
-                return BadRow(e, self._agents[column], f"observation: {own}")
-        return BadRow(envs[0], self._agents[columns[0]], f"observation: {error}")
+                done.append(read(value))
+            except CodecError as error:
+                raise self._error(cells, i, f"{what}{error}") from error
+        return done
+
+    def _error(self, cells: CellsOf, i: int, message: str) -> RunError:
+        envs, columns = cells()
+        return RunError(f"{self._where(envs[i])}: agent {self._agents[columns[i]]!r}: {message}")
+
+
+def _number(reward: Any) -> np.ndarray:
+    """Return a reward as float32 [1]. Raises CodecError."""
+    try:
+        return np.array(reward, np.float32).reshape(1)
+    except (TypeError, ValueError) as error:
+        raise CodecError(f"expected a number, got {reward!r:.200}") from error

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import deepcopy
+from itertools import chain
 from operator import itemgetter
 from typing import Any
 
@@ -46,7 +47,7 @@ class ParallelVectorEnv:
         pick = itemgetter(*self._agents)
         self._pick = pick if len(self._agents) > 1 else lambda values: (pick(values),)
         self._mask_in_info = any(codec.mask_in_info for codec in codecs)
-        self._rests = tuple(_resting_action(codec) for codec in self._codecs)
+        self._rests = [rest for c, t in zip(codecs, self._teams, strict=True) for rest in [_resting_action(c)] * len(t)]
 
         self._alive: list[list[bool]] = [[False] * len(self._agents) for _ in envs]
         self._full = [False] * self.num_envs
@@ -72,7 +73,8 @@ class ParallelVectorEnv:
             self._settle(e, Answer(observations, {}, {}, {}, infos), rows)
             if not any(self._alive[e]):
                 raise RunError(f"{self._where(e)}: reset() started an episode without any agent")
-        self._flush(rows)
+        for team_rows in rows:
+            team_rows.flush()
         self._write_states(envs, out)
 
     def step(
@@ -83,10 +85,10 @@ class ParallelVectorEnv:
         outcome: Sequence[OutcomeRows],
     ) -> np.ndarray:
         """See `VectorEnv.step`. Raises RunError when an env fails or does not keep to its spaces."""
-        everyone = len(self._agents)
+        agents, everyone = self._agents, len(self._agents)
         envs, full, pick = self._envs, self._full, self._pick
         moves = [codec.action.decode(stored) for codec, stored in zip(self._codecs, actions, strict=True)]
-        plan = list(zip(self._teams, moves, strict=True))
+        joint = moves[0] if len(moves) == 1 else [list(chain(*rows)) for rows in zip(*moves, strict=True)]
         stepped = range(self.num_envs) if running.all() else np.flatnonzero(running).tolist()
         self._steps[running] += 1
         ended = np.zeros(self.num_envs, bool)
@@ -97,12 +99,7 @@ class ParallelVectorEnv:
         told: list[Any] = []
         for e in stepped:
             env = envs[e]
-            chosen: dict[AgentId, Any] = {}
-            if full[e]:
-                for team, team_moves in plan:
-                    chosen.update(zip(team, team_moves[e], strict=True))
-            else:
-                chosen = self._moves_of_the_living(e, moves)
+            chosen = dict(zip(agents, joint[e], strict=True)) if full[e] else self._moves_of_the_living(e, joint[e])
             try:
                 observations, rewards, terminations, truncations, infos = env.step(chosen)
             except Exception as error:
@@ -130,7 +127,8 @@ class ParallelVectorEnv:
         if quiet:
             self._write_quiet(rows, quiet, seen, paid, told)
         if len(quiet) < len(stepped):
-            self._flush(rows)
+            for team_rows in rows:
+                team_rows.flush()
         self._write_states(stepped, out)
         return ended
 
@@ -154,19 +152,15 @@ class ParallelVectorEnv:
 
     def _collectors(self, out: Sequence[ObsRows], outcome: Sequence[OutcomeRows] | None) -> list[TeamRows]:
         outcomes = outcome if outcome is not None else [None] * len(out)
-        return [TeamRows(*parts) for parts in zip(self._codecs, self._teams, out, outcomes, strict=True)]
+        return [TeamRows(*parts, self._where) for parts in zip(self._codecs, self._teams, out, outcomes, strict=True)]
 
-    def _moves_of_the_living(self, e: int, moves: Sequence[Sequence[Sequence[Any]]]) -> dict[AgentId, Any]:
+    def _moves_of_the_living(self, e: int, moves: Sequence[Any]) -> dict[AgentId, Any]:
         """Return the actions of the agents alive, and zero for those the env lists although they are dead."""
         listed = set(self._envs[e].agents)
-        chosen: dict[AgentId, Any] = {}
-        alive = iter(self._alive[e])
-        for team, team_moves, rest in zip(self._teams, moves, self._rests, strict=True):
-            for agent, move in zip(team, team_moves[e], strict=True):
-                if next(alive):
-                    chosen[agent] = move
-                elif agent in listed:
-                    chosen[agent] = rest
+        chosen = {}
+        for agent, alive, move, rest in zip(self._agents, self._alive[e], moves, self._rests, strict=True):
+            if alive or agent in listed:
+                chosen[agent] = move if alive else rest
         return chosen
 
     def _settle(self, e: int, answer: Answer, rows: Sequence[TeamRows]) -> bool:
@@ -184,25 +178,15 @@ class ParallelVectorEnv:
         self._full[e] = all(now_alive)
         return any(now_alive)
 
-    def _write_quiet(self, rows: Sequence[TeamRows], quiet: list[int], seen: list, paid: list, told: list) -> None:
-        """Write the envs in which every agent lived on; the lists hold one entry per env and agent."""
+    def _write_quiet(self, rows: Sequence[TeamRows], quiet: list[int], *answers: list[Any]) -> None:
+        """Write the envs in which every agent lived on; each of `answers` holds one entry per env and agent."""
         everyone = len(self._agents)
-        try:
-            rewards = np.array(paid, np.float32).reshape(len(quiet), everyone)
-        except (TypeError, ValueError) as error:
-            raise self._bad_reward(quiet, paid, error) from error
-        one_team = len(rows) == 1
         for team_rows, columns in zip(rows, self._columns, strict=True):
-            starts = range(0, len(seen), everyone)
-            own_seen = seen if one_team else [x for i in starts for x in seen[i : i + everyone][columns]]
-            own_told = told if one_team else [x for i in starts for x in told[i : i + everyone][columns]]
-            if (bad := team_rows.write_quiet(quiet, own_seen, own_told, rewards[:, columns])) is not None:
-                raise RunError(f"{self._where(bad.env)}: agent {bad.agent!r}: {bad.message}")
-
-    def _flush(self, rows: Sequence[TeamRows]) -> None:
-        for team_rows in rows:
-            if (bad := team_rows.flush()) is not None:
-                raise RunError(f"{self._where(bad.env)}: agent {bad.agent!r}: {bad.message}")
+            own = answers
+            if len(rows) > 1:
+                starts = range(0, len(quiet) * everyone, everyone)
+                own = [[x for i in starts for x in told[i : i + everyone][columns]] for told in answers]
+            team_rows.write_quiet(quiet, *own)
 
     def _write_states(self, envs: Sequence[int], out: Sequence[ObsRows]) -> None:
         if self.spec.state_shape is None:
@@ -234,15 +218,6 @@ class ParallelVectorEnv:
 
     def _failure(self, e: int, what: str, error: Exception) -> RunError:
         return RunError(f"{self._where(e)}: {what} raised {type(error).__name__}: {error}")
-
-    def _bad_reward(self, quiet: list[int], paid: list[Any], error: Exception) -> RunError:
-        everyone = len(self._agents)
-        for i, reward in enumerate(paid):
-            if np.ndim(reward) != 0 or not isinstance(reward, int | float | np.number | np.ndarray):
-                agent = self._agents[i % everyone]
-                where = self._where(quiet[i // everyone])
-                return RunError(f"{where}: agent {agent!r}: expected a number as reward, got {reward!r:.200}")
-        return RunError(f"{self.spec.env}: rewards are no numbers: {error}")
 
 
 def _resting_action(codec: TeamCodec) -> Any:

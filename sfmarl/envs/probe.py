@@ -134,9 +134,14 @@ def _possible_agents(env: Any, name: str) -> tuple[AgentId, ...]:
 
 def _spaces(env: Any, name: str, agents: tuple[AgentId, ...]) -> tuple[dict[AgentId, spaces.Space], ...]:
     try:
-        return {a: env.observation_space(a) for a in agents}, {a: env.action_space(a) for a in agents}
+        found = {a: env.observation_space(a) for a in agents}, {a: env.action_space(a) for a in agents}
     except Exception as error:
         raise UsageError(f"{name}: observation_space() or action_space() failed: {error!r}") from error
+    for kind, by_agent in zip(("observation", "action"), found, strict=True):
+        for agent, space in by_agent.items():
+            if not isinstance(space, spaces.Space):
+                raise UsageError(f"{name}: {kind}_space({agent!r}) is no gymnasium space but {space!r:.200}")
+    return found
 
 
 def _require_unchanged(

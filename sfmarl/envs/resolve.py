@@ -50,7 +50,7 @@ class Factory:
         parameters = _parameters(self.signature_of)
         if not parameters or any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
             return None
-        return [name for name in parameters if name not in ("num_envs", "seeds")] + list(self.extra)
+        return [name for name in dict.fromkeys((*parameters, *self.extra)) if name not in ("num_envs", "seeds")]
 
     def make(self, kwargs: Mapping[str, Any], error: type[SfmarlError] = UsageError) -> Any:
         """Return one environment: a ParallelEnv (gymnasium environments are wrapped).

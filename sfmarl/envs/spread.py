@@ -46,8 +46,8 @@ class SimpleSpread:
         self.continuous_actions = continuous_actions
         size = 4 + 2 * N + (2 + MESSAGE_SIZE) * (N - 1)
         if continuous_actions:
-            bounds = np.zeros(5, np.float32), np.ones(5, np.float32)
-            action = ActionSpec("continuous", low=bounds[0], high=bounds[1], env_shape=(5,))
+            low, high = np.zeros(5, np.float32), np.ones(5, np.float32)
+            action = ActionSpec("continuous", low=low, high=high, env_shape=(5,), env_dtype=low.dtype)
         else:
             action = ActionSpec("discrete", nvec=(5,), start=(0,))
         team = TeamSpec("agent", tuple(f"agent_{i}" for i in range(N)), ObsSpec((size,), np.dtype(np.float32)), action)

@@ -74,7 +74,7 @@ class VectorEnv(Protocol):
         out: Sequence[ObsRows],
         outcome: Sequence[OutcomeRows],
     ) -> np.ndarray:
-        """Step every env e with `running[e]`, with stored actions `actions[team][e, a]`; write what follows.
+        """Step every env e with `running[e]` (at least one), with stored actions `actions[team][e, a]`; write what follows.
 
         `out` takes the observations after the step: for an agent that terminated or was truncated its final
         observation, with `active` False. Rows of envs that are not running stay untouched.

@@ -20,6 +20,9 @@ from rich.text import Text
 
 Level = Literal["info", "warning", "error", "result"]
 
+SHOWN_METRICS = ("loss_policy", "loss_value", "entropy", "kl", "clip_fraction", "explained_variance", "grad_norm", "lr")
+"""An algorithm's metrics that are shown; the first ones of an algorithm that has none of them."""
+
 _STYLES: dict[str, str] = {"info": "", "warning": "yellow", "error": "bold red", "result": "bold"}
 _PREFIXES: dict[str, str] = {"info": "", "warning": "warning: ", "error": "error: ", "result": ""}
 
@@ -170,7 +173,8 @@ def render(view: RunView, total_env_steps: int) -> Group:
     if view.evaluation:
         row("evaluation", view.evaluation)
     for policy, metrics in view.learner.items():
-        row(f"learner {policy}", "   ".join(f"{name} {value:.3g}" for name, value in metrics.items()))
+        shown = [name for name in SHOWN_METRICS if name in metrics] or list(metrics)[: len(SHOWN_METRICS)]
+        row(f"learner {policy}", "   ".join(f"{name} {metrics[name]:.3g}" for name in shown))
     if view.policy_lag:
         row("policy lag", "min {:.0f}   mean {:.1f}   max {:.0f}".format(*view.policy_lag))
     for role, shares in view.fractions.items():

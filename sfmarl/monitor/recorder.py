@@ -35,7 +35,9 @@ class Recorder:
         self, words: Words, env: EnvSpec, policies: Sequence[str], rollout: int, epochs: float, past_seconds: float
     ) -> None:
         """`rollout` is T, `epochs` how often a sample is learned from, `past_seconds` the run's time before a resume."""
-        self.episodes = EpisodeStats(env, episodes=int(words.counts["rollout"][:, ROLLOUT_COUNTS.index("episodes")].sum()))
+        self.episodes = EpisodeStats(
+            env, episodes=int(words.counts["rollout"][:, ROLLOUT_COUNTS.index("episodes")].sum())
+        )
         self.evaluation = ""
         """The latest evaluation in words."""
         self.bottleneck = Breakdown({}, "", "")
@@ -54,7 +56,8 @@ class Recorder:
     def _read(self) -> tuple[Totals, Totals]:
         def totals(arrays: Mapping[str, np.ndarray], names: Mapping[str, tuple[str, ...]]) -> Totals:
             return {
-                role: dict(zip(of_role, arrays[role].sum(axis=0).tolist(), strict=True)) for role, of_role in names.items()
+                role: dict(zip(of_role, arrays[role].sum(axis=0).tolist(), strict=True))
+                for role, of_role in names.items()
             }
 
         return totals(self._words.counts, _COUNTS), totals(self._words.times, _TIMES)

@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterable
 
 import psutil
@@ -16,9 +17,16 @@ _GIB = 2**30
 class SystemSampler:
     """Samples a set of processes; the first sample's CPU share counts from when the process was first seen."""
 
-    def __init__(self, device: str = "cpu") -> None:
-        """Sample CPU and memory and, for a `cuda` device, that GPU through its driver's `nvidia-smi`."""
+    def __init__(self, device: str = "cpu", memory_seconds: float = 30.0) -> None:
+        """Sample CPU and memory and, for a `cuda` device, that GPU through its driver's `nvidia-smi`.
+
+        Memory is measured at most every `memory_seconds`: the kernel walks all pages of every process for it (some
+        6 ms each). In between a process counts what it did last.
+        """
         self._processes: dict[int, psutil.Process] = {}
+        self._memory: dict[int, float] = {}
+        self._memory_seconds = memory_seconds
+        self._measured = float("-inf")
         self._command = _gpu_command(device)
         self._query: subprocess.Popen[str] | None = None
         self._gpu: dict[str, float] = {}
@@ -30,17 +38,22 @@ class SystemSampler:
         its answer read at the next.
         """
         pids = set(pids)
-        cpu = memory = 0.0
+        cpu = 0.0
+        if time.monotonic() - self._measured >= self._memory_seconds:
+            self._memory.clear()
+            self._measured = time.monotonic()
         for pid in pids:
             try:
                 process = self._processes.get(pid)
                 if process is None or not process.is_running():
                     process = self._processes[pid] = psutil.Process(pid)
                 cpu += process.cpu_percent(interval=None)
-                memory += _memory(process)
+                if pid not in self._memory:
+                    self._memory[pid] = _memory(process)
             except (psutil.Error, OSError):
                 self._processes.pop(pid, None)
         self._processes = {pid: process for pid, process in self._processes.items() if pid in pids}
+        memory = sum(self._memory.get(pid, 0.0) for pid in self._processes)
         self._poll_gpu()
         return {"system/cpu_percent": cpu, "system/ram_gib": memory / _GIB, **self._gpu}
 

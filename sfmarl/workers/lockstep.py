@@ -54,6 +54,7 @@ class LockstepSplit:
         self._ghosts = [Ghosts(block) for block in blocks if block.in_return is not None]
         self._rollout, self._num_rings = blocks[0].spec.rollout, blocks[0].spec.ring
         self._all_running = np.ones(env.num_envs, bool)
+        self._none_ended = np.zeros(env.num_envs, bool)
         self._phantom = np.zeros(env.num_envs, bool)
         self._ring, self._step = -1, self._rollout
         self._number = 1 + max(int(block.slots.number.max()) for block in blocks)
@@ -116,7 +117,9 @@ class LockstepSplit:
         running = ~self._phantom if phantoms.size else self._all_running
 
         begin = perf_counter()
-        ended = self.env.step(self._route.actions(ring, step), running, rows, outcome)
+        ended = self._none_ended
+        if phantoms.size < self.env.num_envs:
+            ended = self.env.step(self._route.actions(ring, step), running, rows, outcome)
         self.env_seconds += perf_counter() - begin
 
         self.env_steps += int(running.sum())

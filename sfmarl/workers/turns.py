@@ -150,7 +150,7 @@ class TurnSplit:
             version = self._weights[lanes.block.spec.policy].version
             for lane in np.flatnonzero(lanes.has_slot & ~lanes.block.wants_action):
                 oldest = lanes.oldest_version(lane)
-                if 0 <= oldest and version - oldest > self._max_policy_lag // 2:
+                if oldest >= 0 and version - oldest > self._max_policy_lag // 2:
                     lanes.close_short(lane)
 
     def close(self) -> None:

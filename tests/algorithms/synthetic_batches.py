@@ -1,4 +1,4 @@
-"""Batches made by really acting: random observations through `make_acting`, so that log-probabilities are the actor's own."""
+"""Batches made by really acting on random observations, so that log-probabilities are the actor's own."""
 
 from __future__ import annotations
 
@@ -41,7 +41,9 @@ def random_mask(rng, shape, nvec) -> np.ndarray:
     return np.concatenate(parts, -1)
 
 
-def acted_batch(spec: PolicySpec, actor, steps=6, lanes=8, seed=0, cuts=True, deaths=False, lanes_of_one=False) -> Batch:
+def acted_batch(
+    spec: PolicySpec, actor, steps=6, lanes=8, seed=0, cuts=True, deaths=False, lanes_of_one=False
+) -> Batch:
     """A batch on random observations whose actions and log-probabilities `actor` produced."""
     rng = np.random.default_rng(seed)
     agents = 1 if lanes_of_one else spec.num_agents

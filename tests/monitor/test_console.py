@@ -125,6 +125,20 @@ def test_the_table_on_a_terminal_survives_messages_from_everywhere(terminal):
     assert terminal.getvalue().rstrip().endswith("\x1b[?25h")
 
 
+@pytest.mark.parametrize(
+    ("metrics", "shown"),
+    [
+        ({"rho_mean": 1.0, "kl": 0.02, "loss_policy": 0.5}, ["loss_policy 0.5   kl 0.02"]),
+        ({"td_error": 2.0, "epsilon": 0.1}, ["td_error 2   epsilon 0.1"]),
+    ],
+)
+def test_only_metrics_worth_a_look_are_shown(terminal, metrics, shown):
+    with Console(2_000_000, file=terminal) as console:
+        console.update(dataclasses.replace(VIEW, learner={"agent": metrics}))
+    lines = [line for line in screen(terminal.getvalue()) if line.startswith("learner agent")]
+    assert [line.removeprefix("learner agent").strip() for line in lines] == shown
+
+
 def test_standard_output_is_given_back(terminal):
     before = sys.stdout, sys.stderr
     with Console(1, file=terminal):

@@ -20,7 +20,7 @@ def busy(seconds: float) -> None:
 
 
 def test_cpu_and_memory_of_this_process():
-    sampler = SystemSampler()
+    sampler = SystemSampler(memory_seconds=0)
     sampler.sample([os.getpid()])
     block = bytearray(b"x") * (200 << 20)
     start = time.perf_counter()
@@ -40,6 +40,13 @@ def test_processes_that_are_gone_count_nothing():
     sampler.sample([child.pid])
     child.wait()
     assert sampler.sample([child.pid, 2**22 + 1]) == {"system/cpu_percent": 0, "system/ram_gib": 0}
+
+
+def test_memory_is_measured_at_its_own_pace(monkeypatch):
+    sampler = SystemSampler(memory_seconds=1000)
+    first = sampler.sample([os.getpid()])["system/ram_gib"]
+    monkeypatch.setattr(psutil.Process, "memory_full_info", lambda self: pytest.fail("measured again"))
+    assert sampler.sample([os.getpid()])["system/ram_gib"] == first > 0
 
 
 def test_without_leave_to_see_shared_pages_the_resident_ones_count(monkeypatch):

@@ -1,0 +1,113 @@
+"""What a probe sees in a live environment."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from gymnasium import spaces
+from scripted_envs import ChaosEnv, ScriptedEnv
+
+from sfmarl.config import Config
+from sfmarl.envs.probe import probe
+from sfmarl.envs.registry import load_spec
+from sfmarl.errors import UsageError
+
+BOTH = {"listed": ["x_0", "x_1"], "obs": ["x_0", "x_1"]}
+
+
+def scripted(cls=ScriptedEnv, **kwargs):
+    return cls(["x_0", "x_1"], [BOTH] * 20, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("name", "teams", "joint", "state_shape"),
+    [
+        ("mpe2.simple_spread_v3", "auto", True, None),
+        ("native/simple_spread", "auto", True, None),
+        ("mpe2.simple_spread_v3", "each", False, (54,)),
+        # the mapping reorders the team, so its observations side by side are not env.state()
+        ("mpe2.simple_spread_v3", '{"t": ["agent_2", "agent_0", "agent_1"]}', False, (54,)),
+        ("mpe2.simple_tag_v3", "auto", False, (62,)),
+        ("games/climbing", "auto", False, None),
+    ],
+)
+def test_state(name, teams, joint, state_shape):
+    spec = load_spec(Config(name, teams=teams))
+    assert (spec.state_is_joint, spec.state_shape) == (joint, state_shape)
+
+
+def test_native_and_mpe2_specs_are_equal():
+    native, original = (load_spec(Config(name)) for name in ("native/simple_spread", "mpe2.simple_spread_v3"))
+    assert native.teams == original.teams
+    assert native.state_is_joint == original.state_is_joint
+
+
+@pytest.mark.parametrize("masks", [None, "obs", "info"])
+def test_masks(masks):
+    found = probe(ChaosEnv(masks=masks, chaos=0.2), "chaos")
+    assert [team.name for team in found.spec.teams] == ["a", "b", "agent"]
+    assert [team.has_mask for team in found.spec.teams] == [masks is not None] * 3
+    assert [codec.mask_in_info for codec in found.codecs] == [masks == "info"] * 3
+    assert [team.obs.shape for team in found.spec.teams] == [(3,), (4,), (3,)]
+    assert found.spec.teams[2].action.start == (3,)
+
+
+def test_a_state_that_changes_its_size_is_not_used_and_said_so():
+    class Grows(ScriptedEnv):
+        def state(self):
+            return np.zeros(self.t + 1)
+
+    found = probe(scripted(Grows), "grows")
+    assert found.spec.state_shape is None
+    assert not found.spec.state_is_joint
+    assert "changes its size" in found.notes[0]
+
+
+def test_a_state_that_only_starts_like_the_observations_is_stored():
+    class Drifts(ScriptedEnv):
+        def state(self):
+            joint = np.concatenate([self._observations(BOTH)[agent] for agent in self.agents])
+            return joint + (self.t > 5)
+
+    assert probe(scripted(Drifts), "drifts").spec.state_shape == (6,)
+
+
+def test_spaces_redrawn_at_reset_are_refused():
+    class Redraws(ScriptedEnv):
+        def reset(self, seed=None, options=None):
+            self.act_space = spaces.Discrete(2 + (seed or 0))
+            return super().reset(seed)
+
+    with pytest.raises(UsageError, match=r"redraws its spaces at reset \('x_0': Discrete\(2\) became Discrete\(3\)\)"):
+        probe(scripted(Redraws), "redraws")
+
+    class Renames(ScriptedEnv):
+        def reset(self, seed=None, options=None):
+            self.possible_agents = ["x_0", "x_1"] if not seed else ["x_0", "x_1", "x_2"]
+            return super().reset(seed)
+
+    with pytest.raises(UsageError, match="changes `possible_agents`"):
+        probe(scripted(Renames), "renames")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"possible_agents": [], "script": [{"listed": [], "obs": []}]}, ["possible_agents"]),
+        ({"obs_space": spaces.Sequence(spaces.Discrete(2))}, ["'x_0'", "Sequence"]),
+        ({"act_space": spaces.Tuple([spaces.Discrete(2)])}, ["'x_0'", "Tuple"]),
+        ({"obs_space": spaces.Box(0, 1, (9,))}, ["'x_0'", "(9,)", "(3,)"]),
+        ({"obs_space": None}, ["observation_space('x_0')", "None"]),
+        ({"script": [BOTH, {**BOTH, "obs": None}]}, ["step()", "TypeError"]),
+        ({"reset": lambda seed=None: {}}, ["reset() must return (observations, infos)"]),
+        ({"step": lambda actions: ({}, {}, {}, {})}, ["step() must return", "truncations"]),
+    ],
+)
+def test_what_cannot_be_trained_on_is_explained(change, words):
+    env = scripted()
+    for name, value in change.items():
+        setattr(env, name, value)
+    with pytest.raises(UsageError) as caught:
+        probe(env, "odd.env")
+    for word in ["odd.env", *words]:
+        assert word in str(caught.value)
