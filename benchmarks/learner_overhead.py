@@ -2,8 +2,9 @@
 
     python benchmarks/learner_overhead.py --lanes 128 --epochs 1
 
-Prints the wall time of `PPO.update` beside that of the bare work on the same rows: forward, backward, gradient clipping
-and Adam, as many times. Each is the best of several rounds; one torch thread by default.
+Prints the CPU time of `PPO.update` beside that of the bare work on the same rows: forward, backward, gradient clipping
+and Adam, as many times, without the passes an algorithm needs to make its targets. The two take turns, so that both
+meet the same machine; each is the median of several rounds. One torch thread by default.
 """
 
 from __future__ import annotations
@@ -69,15 +70,15 @@ def bare_work(algorithm: PPO, batch: Batch, passes: int, minibatches: int) -> Ca
     return work
 
 
-def best_seconds(work: Callable[[], object], rounds: int) -> float:
-    """Return the shortest of `rounds` runs after one that warms up."""
-    work()
-    times = []
-    for _ in range(rounds):
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return min(times)
+def median_seconds(works: list[Callable[[], object]], rounds: int) -> list[float]:
+    """Return each work's median CPU time over `rounds` turns, after one that warms up."""
+    times: list[list[float]] = [[] for _ in works]
+    for _ in range(rounds + 1):
+        for work, spent in zip(works, times, strict=True):
+            start = time.process_time()
+            work()
+            spent.append(time.process_time() - start)
+    return [float(np.median(spent[1:])) for spent in times]
 
 
 def main() -> None:
@@ -116,8 +117,8 @@ def main() -> None:
                     state_source="joint" if hp.critic == "state" else "own",
                 )
                 algorithm = PPO(spec, hp, torch.device("cpu"), seed=1)
-                update = best_seconds(lambda a=algorithm: a.update(batch, 0.0), args.rounds)
-                bare = best_seconds(bare_work(algorithm, batch, epochs, minibatches), args.rounds)
+                works = [bare_work(algorithm, batch, epochs, minibatches), lambda a=algorithm: a.update(batch, 0.0)]
+                bare, update = median_seconds(works, args.rounds)
                 print(
                     f"{preset:8}{epochs:8}{minibatches:13}{1e3 * bare:10.2f}{1e3 * update:11.2f}"
                     f"{update / bare:8.3f}{1e6 * update / samples:15.2f}"

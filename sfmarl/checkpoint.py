@@ -126,6 +126,8 @@ def commit(tmp: Path, run_state: Any, teams: Mapping[str, Seat] | None = None) -
 
     `run_state` is any JSON value. `teams` says who plays which team; by default every policy plays the team of its
     own name. A second checkpoint of the same env-steps is named `step-....1`: nothing is overwritten.
+    Damaged ones that a resumed run had to go back behind are renamed `damaged-...`: they are not newer than this one.
+
     Raises RunError when the disk does not take it; earlier checkpoints are untouched then.
     """
     tmp = Path(tmp)
@@ -153,6 +155,7 @@ def commit(tmp: Path, run_state: Any, teams: Mapping[str, Seat] | None = None) -
             final = tmp.with_name(f"{name}.{attempt}")
         os.rename(tmp, final)
         sync_directory(final.parent)
+    _set_aside_damaged(final)
     return final
 
 
@@ -196,11 +199,8 @@ def read_best(run_dir: Path, warn: Callable[[str], None] | None = None) -> Best 
 def checkpoint_paths(run_dir: Path) -> list[Path]:
     """Return the run's checkpoint directories, newest first, unverified."""
     folder = Path(run_dir) / _FOLDER
-    found = []
-    for path in folder.iterdir() if folder.is_dir() else ():
-        if match := NAME.fullmatch(path.name):
-            found.append((int(match[1]), int(match[2] or 0), path))
-    return [path for _, _, path in sorted(found, reverse=True)]
+    found = [path for path in folder.iterdir() if NAME.fullmatch(path.name)] if folder.is_dir() else []
+    return sorted(found, key=_order, reverse=True)
 
 
 def latest(run_dir: Path, warn: Callable[[str], None] | None = None) -> Checkpoint:
@@ -215,9 +215,9 @@ def latest(run_dir: Path, warn: Callable[[str], None] | None = None) -> Checkpoi
             checkpoint = Checkpoint(path)
         except RunError as error:
             wrong.append(str(error))
-            if warn:
-                warn(f"{error} The checkpoint before it is used.")
             continue
+        for text in wrong if warn else ():
+            warn(f"{text} {path.name} is used.")
         return checkpoint
     if wrong:
         raise RunError(f"No checkpoint of {run_dir} can be used:\n" + "\n".join(f"  {w}" for w in wrong))
@@ -239,14 +239,16 @@ def open_checkpoint(path: Path, which: str = "best", warn: Callable[[str], None]
         )
     if which in ("best", "latest"):
         best = read_best(path, warn) if which == "best" else None
-        if best is not None:
-            try:
-                contained(path, f"{_FOLDER}/{best.checkpoint}")
-                return Checkpoint(path / _FOLDER / best.checkpoint)
-            except RunError as error:
-                if warn:
-                    warn(f"{error} The latest checkpoint is used instead of this best one.")
-        return latest(path, warn)
+        if best is None:
+            return latest(path, warn)
+        try:
+            contained(path, f"{_FOLDER}/{best.checkpoint}")
+            return Checkpoint(path / _FOLDER / best.checkpoint)
+        except RunError as error:
+            newest = latest(path, warn)
+            if warn:
+                warn(f"{error} It was the best one; {newest.path.name}, the latest, is used instead.")
+            return newest
     if NAME.fullmatch(which) and (path / _FOLDER / which).is_dir():
         return Checkpoint(path / _FOLDER / which)
     if (Path(which) / "manifest.json").is_file():
@@ -267,6 +269,25 @@ def _written(path: Path) -> Iterator[None]:
             f"{path} could not be written: {error.strerror or error}. Checkpoints written before it are untouched; "
             "free space or permit writing there."
         ) from error
+
+
+def _set_aside_damaged(committed: Path) -> None:
+    """Rename unusable checkpoints that claim as many env-steps as the one just written, or more."""
+    for path in checkpoint_paths(committed.parent.parent):
+        if path == committed or _order(path) < (_order(committed)[0], 0):
+            continue
+        try:
+            Checkpoint(path)
+        except RunError:
+            # the new checkpoint is on disk: a name that cannot be changed is no failure of it
+            with contextlib.suppress(OSError):
+                os.rename(path, path.with_name(f"damaged-{path.name}"))
+
+
+def _order(path: Path) -> tuple[int, int]:
+    """Return (env-steps, number) of a checkpoint's name, by which checkpoints are ordered."""
+    match = NAME.fullmatch(path.name)
+    return (int(match[1]), int(match[2] or 0)) if match else (-1, 0)
 
 
 def _remove(path: Path) -> None:

@@ -106,7 +106,7 @@ class Checkpoint:
         path = contained(self.path, "manifest.json")
         if not path.is_file():
             raise RunError("it has no manifest.json, so it was never completed or is no checkpoint.")
-        manifest = parse_json(path.read_bytes(), path)
+        manifest = parse_json(path.read_bytes(), Path(path.name))
         if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
             raise RunError(f"its manifest is not of format {FORMAT}; another program or version wrote it.")
         stated = manifest.pop("sha256", None)
@@ -129,10 +129,10 @@ class Checkpoint:
         return data
 
     def _json(self, name: str) -> Any:
-        return parse_json(self._read(name), self.path / name)
+        return parse_json(self._read(name), Path(name))
 
     def _tensors(self, name: str) -> dict[str, Tensor]:
-        return parse_tensors(self._read(name), self.path / name)
+        return parse_tensors(self._read(name), Path(name))
 
     def _read_teams(self) -> dict[str, Seat]:
         if "teams.json" in self._files:

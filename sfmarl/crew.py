@@ -34,7 +34,8 @@ class Crew(Protocol):
     def poll(self, timeout: float) -> list[Message]:
         """Return what was reported, waiting up to `timeout` seconds for the first message.
 
-        Raises RunError naming the component that failed first, when the run cannot go on.
+        Raises RunError naming the component that failed first, when the run cannot go on; from then on it replaces
+        nothing, so that whoever is left can still be asked to save.
         """
         ...
 

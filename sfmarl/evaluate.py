@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from sfmarl.animation import write_gif
@@ -16,6 +17,7 @@ from sfmarl.evaluator import Evaluator, Player, RandomPlayer
 from sfmarl.policy import JointPolicy, load_policy
 from sfmarl.seeding import seed_for
 from sfmarl.specs import EnvSpec
+from sfmarl.threads import use_threads
 
 __all__ = ["Evaluation", "Evaluator", "Player", "RandomPlayer", "evaluate", "evaluate_checkpoint", "evaluate_run"]
 
@@ -37,6 +39,7 @@ def evaluate(
     """
     evaluator = Evaluator(config, players, episodes, seed, greedy)
     baseline = None
+    undo_threads = use_threads(1)
     try:
         while evaluator.run_once():
             pass
@@ -45,6 +48,7 @@ def evaluate(
             baseline = evaluate(config, chance, episodes, seed, greedy=False)
         return evaluator.result(checkpoint, baseline)
     finally:
+        undo_threads()
         evaluator.close()
 
 
@@ -57,16 +61,19 @@ def evaluate_run(
     checkpoint: str = "best",
     gif: str | Path | None = None,
     device: str = "cpu",
+    warn: Callable[[str], None] | None = None,
 ) -> Evaluation:
     """Evaluate a checkpoint of a run on the environment its `config.json` names.
 
     `checkpoint` is `best` (the latest while none is marked), `latest`, a name or a path; `gif` takes one more episode
-    as an animation. Raises UsageError when there is no such run or checkpoint, when the environment is not the one
+    as an animation; `warn` is told about damaged checkpoints that were passed over (default: standard error).
+
+    Raises UsageError when there is no such run or checkpoint, when the environment is not the one
     the policies were trained on, or when it cannot render; RunError when a checkpoint is damaged.
     """
     run_dir = Path(run_dir)
     config = read_config(run_dir / "config.json")
-    policy = load_policy(run_dir, device, checkpoint=checkpoint, seed=seed)
+    policy = load_policy(run_dir, device, checkpoint=checkpoint, seed=seed, warn=warn or _to_stderr)
     _require_fit(policy, load_spec(config))
     if gif is not None:
         write_gif(config, policy.by_team, Path(gif), seed, greedy)
@@ -85,6 +92,10 @@ def evaluate_checkpoint(config: Config, checkpoint: Path, episodes: int, seed: i
     """Evaluate one checkpoint directory on the environment of `config`. Raises RunError when it is damaged."""
     policy = JointPolicy(Checkpoint(checkpoint), seed=seed)
     return evaluate(config, policy.by_team, episodes, seed, greedy, checkpoint=policy.checkpoint.path.name)
+
+
+def _to_stderr(text: str) -> None:
+    print(f"sfmarl: warning: {text}", file=sys.stderr)
 
 
 def _require_fit(policy: JointPolicy, spec: EnvSpec) -> None:

@@ -40,7 +40,7 @@ def load_policy(
     Raises UsageError when there is none, RunError when it cannot be used.
     """
     path = Path(path)
-    opened = open_checkpoint(path, checkpoint, warn or (lambda text: warnings.warn(text, stacklevel=2)))
+    opened = open_checkpoint(path, checkpoint, warn or (lambda text: warnings.warn(text, stacklevel=4)))
     return JointPolicy(opened, device, seed)
 
 

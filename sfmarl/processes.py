@@ -1,11 +1,13 @@
 """The process shell: what surrounds a component when it runs in a process of its own.
 
-A child is told who it is and handed the plan and the data plane. It builds its component, runs it until the run word says
-stop, and talks to the main process over a pipe of its own: (kind, payload) up, commands down. It ends with its parent.
+A child is told who it is and handed the plan and the data plane. It builds its component, runs it until the run word
+says stop, and talks to the main process over a pipe of its own: (kind, payload) up, commands down. It ends with its
+parent.
 """
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import os
 import signal
@@ -23,6 +25,7 @@ from sfmarl.errors import SfmarlError
 from sfmarl.memory.plane import DataPlane
 from sfmarl.memory.queues import TicketQueue
 from sfmarl.plan import RunPlan
+from sfmarl.threads import use_threads
 
 Role = Literal["rollout", "inference", "learner", "evaluator"]
 
@@ -61,6 +64,7 @@ class Failure:
 
 def child_main(role: Role, index: int, handle: Handle, pipe: Connection) -> None:
     """Run component `index` of `role` until the run stops. Exit code 0, or 1 after an exception (which is reported)."""
+    _name_process(f"sf-{role}-{index}")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the main process decides
     faulthandler.enable()
     _end_with_parent()
@@ -81,6 +85,12 @@ def child_main(role: Role, index: int, handle: Handle, pipe: Connection) -> None
             sys.exit(1)
 
 
+def _name_process(name: str) -> None:
+    """Set what top and ps show (15 characters at most)."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/comm").write_text(name)
+
+
 def _end_with_parent() -> None:
     """Leave when the main process dies, however it dies. (PR_SET_PDEATHSIG would watch the fork server instead.)"""
     sentinel = parent_process().sentinel
@@ -95,7 +105,7 @@ def _end_with_parent() -> None:
 def _rollout_main(index: int, handle: Handle, pipe: Connection, report: Callable[[str, Any], None]) -> None:
     from sfmarl.workers.build import build_rollout
 
-    _single_threaded()
+    use_threads(1)
     plan, words = handle.plan, handle.plane.words()
     requests = handle.inference_queues[index % plan.plane.inference_workers]
     worker = build_rollout(plan, handle.plane, index, handle.rollout_queues[index], requests, report)
@@ -109,7 +119,7 @@ def _rollout_main(index: int, handle: Handle, pipe: Connection, report: Callable
 def _inference_main(index: int, handle: Handle, pipe: Connection, report: Callable[[str, Any], None]) -> None:
     from sfmarl.workers.build import build_inference
 
-    _single_threaded()
+    use_threads(1)
     words = handle.plane.words()
     outboxes = dict(enumerate(handle.rollout_queues))
     worker = build_inference(handle.plan, handle.plane, index, handle.inference_queues[index], outboxes)
@@ -119,13 +129,11 @@ def _inference_main(index: int, handle: Handle, pipe: Connection, report: Callab
 
 
 def _learner_main(index: int, handle: Handle, pipe: Connection, report: Callable[[str, Any], None]) -> None:
-    import torch
-
     from sfmarl import checkpoint
     from sfmarl.workers.build import build_learner
 
     plan, words = handle.plan, handle.plane.words()
-    torch.set_num_threads(plan.learner_threads)
+    use_threads(plan.learner_threads)
     spec = plan.policies[index]
     state, version = None, 0
     if checkpoint.checkpoint_paths(handle.run_dir):
@@ -165,7 +173,7 @@ def save_policy(plan: RunPlan, index: int, worker: Any, target: Path, report: Ca
 def _evaluator_main(index: int, handle: Handle, pipe: Connection, report: Callable[[str, Any], None]) -> None:
     from sfmarl.evaluate import evaluate_checkpoint
 
-    _single_threaded()
+    use_threads(1)
     words, config = handle.plane.words(), handle.plan.config
     report("started", None)
     while not words.stopping:
@@ -179,13 +187,6 @@ def _evaluator_main(index: int, handle: Handle, pipe: Connection, report: Callab
             report("evaluated", (path, None))
         else:
             report("evaluated", (path, evaluation))
-
-
-def _single_threaded() -> None:
-    """One torch thread: these processes are many, and their tensors small."""
-    import torch
-
-    torch.set_num_threads(1)
 
 
 _MAINS: dict[Role, Callable[..., None]] = {

@@ -33,6 +33,7 @@ from sfmarl.monitor.recorder import Recorder
 from sfmarl.plan import RunPlan, make_plan, resolve_workers
 from sfmarl.policy import JointPolicy, load_policy
 from sfmarl.serial import SerialCrew
+from sfmarl.statistics import Interval
 from sfmarl.supervisor import ProcessCrew
 from sfmarl.training import Interrupted, Training
 from sfmarl.validate import validate, validate_for_env
@@ -84,7 +85,7 @@ def resume(run_dir: str | Path, **overrides: Any) -> TrainResult:
     resumed = checkpoint.latest(run_dir, warn=notes.append)
     if resumed.run_state["env_steps"] >= config.env_steps:
         raise UsageError(
-            f"{run_dir} has taken {resumed.run_state['env_steps']:,} of its {config.env_steps:,} env-steps: it is finished. "
+            f"{run_dir} has taken {resumed.run_state['env_steps']:,} of its {config.env_steps:,} env-steps. "
             "Raise --env-steps to train on."
         )
     return _run(_plan(config), resumed=resumed, notes=notes)
@@ -183,10 +184,9 @@ def _closing(summary: dict[str, Any], run_dir: Path) -> str:
         f"{summary['stopped_by']} after {summary['env_steps']:,} env-steps, {summary['agent_steps']:,} agent-steps, "
         f"{summary['wall_seconds']:.0f} s ({summary['agent_steps_per_second']:,.0f} agent-steps/s)"
     ]
-    for team in (summary["evaluation"] or {"teams": {}})["teams"].values():
-        lines.append(
-            f"evaluation: {team['metric']}: {team['mean']:.2f} ± {team['half_width']:.2f} "
-            f"({summary['evaluation']['episodes']} episodes, greedy, {summary['evaluation']['env_version']})"
-        )
+    evaluation = summary["evaluation"]
+    for team in evaluation["teams"].values() if evaluation else ():
+        how = f"{evaluation['episodes']} episodes, greedy, {evaluation['env_version']}"
+        lines.append(f"evaluation: {team['metric']}: {Interval.from_json(team)} ({how})")
     lines.append(f"{run_dir} (tensorboard --logdir {run_dir}; sfmarl evaluate {run_dir})")
     return "\n".join(lines)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from sfmarl import checkpoint
 from sfmarl.crew import Message
@@ -16,6 +15,7 @@ from sfmarl.memory.plane import DataPlane
 from sfmarl.memory.queues import LocalQueue
 from sfmarl.plan import RunPlan
 from sfmarl.processes import save_policy
+from sfmarl.threads import use_threads
 from sfmarl.workers.build import build_inference, build_learner, build_rollout
 from sfmarl.workers.inference import InferenceWorker
 from sfmarl.workers.learner import LearnerWorker
@@ -37,6 +37,7 @@ class SerialCrew:
         self._rollout: list[RolloutWorker] = []
         self._inference: list[InferenceWorker] = []
         self._learners: list[LearnerWorker] = []
+        self._undo_threads: Callable[[], None] = lambda: None
 
     def _report(self, role: str, index: int) -> Any:
         return lambda kind, payload: self._messages.append(Message(role, index, kind, payload))
@@ -44,7 +45,7 @@ class SerialCrew:
     def start(self) -> None:
         """See Crew."""
         plan, plane = self._plan, self._plane
-        torch.set_num_threads(1)
+        self._undo_threads = use_threads(1)
         spec = plan.plane
         inboxes = [LocalQueue() for _ in range(spec.workers)]
         requests = [LocalQueue() for _ in range(spec.inference_workers)]
@@ -115,4 +116,5 @@ class SerialCrew:
         for worker in self._rollout:
             worker.close()
         self._rollout = []
+        self._undo_threads()
         return self._drain()

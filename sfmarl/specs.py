@@ -99,7 +99,7 @@ class EnvSpec:
     state_shape: tuple[int, ...] | None = None
     """Shape of `env.state()` when the critic must be given it; None when there is none or when `state_is_joint`."""
     state_is_joint: bool = False
-    """`env.state()` equals all agents' observations in order, so the learner rebuilds it from a one-team slot for free."""
+    """`env.state()` equals all agents' observations in order: the learner rebuilds it from a one-team slot for free."""
 
     @property
     def num_agents(self) -> int:
@@ -112,7 +112,7 @@ class EnvSpec:
 
 
 StateSource = Literal["own", "joint", "env"]
-"""What a central critic is fed: own observations, the observations of the lane's agents side by side, or a stored state."""
+"""What a central critic is fed: own observations, those of the lane's agents side by side, or a stored state."""
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -33,6 +34,12 @@ class Interval:
         """Return plain JSON types; an unknown number is None."""
         mean, half = (x if math.isfinite(x) else None for x in (self.mean, self.half_width))
         return {"mean": mean, "half_width": half, "count": self.count}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Interval:
+        """Rebuild what `to_json` wrote; other keys are ignored."""
+        mean, half = (math.nan if data[name] is None else data[name] for name in ("mean", "half_width"))
+        return cls(mean, half, data["count"])
 
 
 def mean_interval(samples: ArrayLike, confidence: float = 0.95) -> Interval:

@@ -1,7 +1,7 @@
 """Async and sync mode: every component is a process, watched, and replaced when it is killed.
 
-A child that ends with an exception said why and ends the run: the same would happen again. A child that was killed (by a
-signal, the out-of-memory killer, an operator) is replaced, within a budget:
+A child that ends with an exception said why and ends the run: the same would happen again. A child that was killed (by
+a signal, the out-of-memory killer, an operator) is replaced, within a budget:
 
     rollout worker    its generation is counted up; its replacement waits until the inference worker has taken note,
                       gives back the slots that were being filled, and begins anew
@@ -12,6 +12,7 @@ signal, the out-of-memory killer, an operator) is replaced, within a budget:
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -61,6 +62,7 @@ class ProcessCrew:
         self._context = multiprocessing.get_context(START_METHOD)
         self._context.set_forkserver_preload(list(PRELOAD))
         self._max_restarts = max_restarts
+        self._failing = False
         self._saving: dict[int, Path] = {}
         self._evaluating: Path | None = None
         spec = plan.plane
@@ -116,6 +118,9 @@ class ProcessCrew:
             while child.pipe.poll():
                 kind, payload = child.pipe.recv()
                 if kind == "failed":
+                    if self._failing:
+                        continue  # the first failure was told; what follows from it is not
+                    self._failing = True
                     raise self._failed(child, payload)
                 if kind == "saved":
                     self._saving.pop(child.index, None)
@@ -135,11 +140,15 @@ class ProcessCrew:
         return RunError(f"{child.name} failed: {failure.message}\nThe traceback is in {path}.")
 
     def _bury(self, child: Child) -> list[Message]:
-        """Replace a child that was killed. Raises RunError when its budget is spent."""
+        """Replace a child that was killed, unless the run is failing. Raises RunError when its budget is spent."""
         child.process.join()
         child.pipe.close()
+        del self._children[child.role, child.index]
         reason = _reason(child.process.exitcode)
+        if self._failing:
+            return self._answer_for(child, reason)
         if child.restarts >= self._max_restarts:
+            self._failing = True
             raise RunError(
                 f"{child.name} {reason}, for the {child.restarts + 1}. time. The run's budget for replacing it is "
                 f"{self._max_restarts} (--max-restarts). Look for an out-of-memory killer (dmesg) or a crashing native "
@@ -149,7 +158,11 @@ class ProcessCrew:
             self.words.generation[child.index] += 1
         self._spawn(child.role, child.index, child.restarts + 1)
         text = f"{child.name} {reason}; replaced ({child.restarts + 1} of {self._max_restarts})."
-        messages = [Message(child.role, child.index, "warning", text)]
+        return [Message(child.role, child.index, "warning", text), *self._answer_for(child, reason)]
+
+    def _answer_for(self, child: Child, reason: str) -> list[Message]:
+        """Answer in a dead child's place what it was asked, so that nobody waits for it."""
+        messages = []
         if child.role == "learner" and child.index in self._saving:
             target = self._saving.pop(child.index)
             messages.append(Message("learner", child.index, "saved", (target, f"{child.name} {reason}")))
@@ -172,10 +185,8 @@ class ProcessCrew:
 
     @staticmethod
     def _send(child: Child, command: tuple) -> None:
-        try:
+        with contextlib.suppress(OSError):  # it just died: poll() answers in its place
             child.pipe.send(command)
-        except OSError:
-            pass  # it just died: poll() answers in its place
 
     def pids(self) -> list[int]:
         """See Crew."""

@@ -6,6 +6,7 @@ to stop. It never waits for one component alone.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 from typing import Any
@@ -174,6 +175,8 @@ class Training:
         except RunError as error:
             self._warn(f"{error} Training goes on.")
             return
+        finally:
+            self._last_save = time.monotonic()  # from its end: a slow disk must leave time for training
         if self._evaluate_saved:
             self._evaluating = self._saved
             self._crew.evaluate(
@@ -231,10 +234,8 @@ class Training:
 
     def _save_after_failure(self) -> None:
         """Keep what was learned since the last checkpoint, if the learners still answer."""
-        try:
+        with contextlib.suppress(RunError):  # the first failure is told; the checkpoint before it stands
             self._save_now()
-        except RunError:
-            pass  # the first failure is told; the checkpoint before it stands
 
     def _summary(self, reason: str) -> dict[str, Any]:
         config, recorder = self._config, self._recorder

@@ -265,6 +265,18 @@ def test_same_env_steps_twice_overwrites_nothing(tmp_path):
     assert not torch.equal(*weights)
 
 
+def test_damaged_checkpoints_a_resumed_run_went_behind_do_not_push_out_its_new_ones(tmp_path):
+    old = write(tmp_path, 100)
+    for path in [write(tmp_path, steps) for steps in (200, 300, 300, 400)]:
+        truncate(path / "run.json")
+    new = write(tmp_path, 300)
+    checkpoints.prune(tmp_path, 2)
+    assert [p.name for p in checkpoints.checkpoint_paths(tmp_path)] == [new.name, "step-000000000200"]
+    assert checkpoints.latest(tmp_path).path == new
+    names = {p.name for p in old.parent.iterdir()} - {new.name, "step-000000000200"}
+    assert names == {f"damaged-step-000000000{n}" for n in ("300", "300.1", "400")}
+
+
 def test_pruning_keeps_the_newest_the_best_and_the_protected(tmp_path):
     paths = [write(tmp_path, n * 100) for n in range(1, 7)]
     checkpoints.mark_best(tmp_path, paths[1], -36.5, "team sum")

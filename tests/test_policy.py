@@ -142,7 +142,7 @@ def test_which_checkpoint(tmp_path):
     with pytest.raises(UsageError, match="neither a run directory nor a checkpoint"):
         chosen("best", tmp_path / "nowhere")
     (paths[0] / "run.json").write_text("x")
-    with pytest.warns(UserWarning, match="latest checkpoint is used instead"):
+    with pytest.warns(UserWarning, match="the latest, is used instead"):
         assert chosen("best") == names[2]
     with pytest.raises(RunError, match=r"run\.json"):
         chosen(names[0])

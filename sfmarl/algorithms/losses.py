@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 def masked_mean(x: Tensor, weight: Tensor) -> Tensor:
     """Return the mean of x [...] over the rows where weight [...] (0 or 1, float) is 1; 0 when there is none."""
-    return (x * weight).sum() / weight.sum().clamp_min(1.0)
+    return x.reshape(-1).dot(weight.reshape(-1)) / weight.sum().clamp_min(1.0)
 
 
 def clipped_surrogate(log_ratio: Tensor, advantage: Tensor, weight: Tensor, clip: float) -> Tensor:

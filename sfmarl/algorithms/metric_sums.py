@@ -14,6 +14,7 @@ class MetricSums:
         self._steps = torch.zeros((), device=device)
         self._skipped = torch.zeros((), device=device)
         self._totals = torch.zeros((), device=device)
+        self._first: dict[str, Tensor] = {}
         self.start_epoch()
 
     def start_epoch(self) -> None:
@@ -29,12 +30,17 @@ class MetricSums:
         self._steps = self._steps + (1.0 - skipped)
         self._skipped = self._skipped + skipped
 
+    def keep_first(self, name: str, x: Tensor) -> None:
+        """Keep the largest element of the first `x` given under `name`."""
+        if name not in self._first:
+            self._first[name] = x.amax()
+
     def epoch_mean(self, name: str) -> Tensor:
         """Return the mean of `name` since `start_epoch`."""
         steps = (self._steps - self._steps_before).clamp_min(1.0)
         return ((self._totals - self._totals_before) / steps)[self._names.index(name)]
 
     def means(self) -> dict[str, Tensor]:
-        """Return every mean, and `skipped_updates`."""
+        """Return every mean, what `keep_first` kept, and `skipped_updates`."""
         means = (self._totals / self._steps.clamp_min(1.0)).unbind()
-        return dict(zip(self._names, means, strict=True)) | {"skipped_updates": self._skipped}
+        return dict(zip(self._names, means, strict=True)) | self._first | {"skipped_updates": self._skipped}

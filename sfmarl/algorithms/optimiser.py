@@ -1,9 +1,19 @@
-"""Adam for an actor and a critic, with separate gradient clipping and a guard against non-finite steps."""
+"""Adam for an actor and a critic: schedule, separate gradient clipping, a guard against non-finite steps."""
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
+
+
+def lr_factor(schedule: str, final: float, progress: float) -> float:
+    """Return the learning rate's factor at `progress` in [0, 1] of the run: from 1 to `final`, or constantly 1."""
+    if schedule == "constant":
+        return 1.0
+    left = 1.0 - progress if schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * progress))
+    return final + (1.0 - final) * left
 
 
 class ActorCriticAdam:

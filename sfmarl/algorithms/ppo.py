@@ -22,18 +22,17 @@ Ratios are per agent, never of the joint action. What a dead agent's row holds h
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sfmarl.algorithms import losses, returns
 from sfmarl.algorithms.base import Batch
 from sfmarl.algorithms.metric_sums import MetricSums
-from sfmarl.algorithms.optimiser import ActorCriticAdam
+from sfmarl.algorithms.optimiser import ActorCriticAdam, lr_factor
 from sfmarl.algorithms.rows import Inputs, Rows
 from sfmarl.algorithms.saving import load_in_place
 from sfmarl.algorithms.targets import Targets, estimate
@@ -134,13 +133,6 @@ class Hyperparameters:
         """Return what the networks look like."""
         return NetConfig(self.hidden, self.activation, self.layer_norm, self.agent_id, self.normalise_obs)
 
-    def lr_factor(self, progress: float) -> float:
-        """Return the learning rates' factor at `progress` in [0, 1] of the run."""
-        if self.lr_schedule == "constant":
-            return 1.0
-        left = 1.0 - progress if self.lr_schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * progress))
-        return self.lr_final + (1.0 - self.lr_final) * left
-
 
 PRESETS: dict[str, tuple[Callable[[], Hyperparameters], str]] = {
     "ippo": (lambda: Hyperparameters(critic="own"), "PPO, each agent's critic sees its own observation"),
@@ -202,7 +194,7 @@ class PPO:
         something was not finite).
         """
         hp = self.hp
-        factor = hp.lr_factor(progress)
+        factor = lr_factor(hp.lr_schedule, hp.lr_final, progress)
         self._optimiser.set_lr(hp.lr * factor, (hp.critic_lr or hp.lr) * factor)
         rows = Rows.of(batch)
         if self._return_moments is not None:
@@ -222,38 +214,36 @@ class PPO:
                 log_prob, entropy = self._evaluate(inputs)
                 value = self.critic(critic_rows, rows.agent_index)
                 if fresh:
-                    targets = self._targets(rows, value.detach(), log_prob.detach(), targets, metrics)
-                self._step(inputs, targets, log_prob, entropy, value[:-1], sums, metrics)
+                    made = estimate(hp, rows, value.detach(), log_prob.detach(), targets, self._value_norm)
+                    targets, metrics = made[0], made[1] | metrics
+                self._step(inputs, targets, log_prob, entropy, value[:-1], sums)
             else:
                 if fresh:
                     with torch.no_grad():
                         wanted = hp.returns == "vtrace" and targets is None
                         log_prob = self._evaluate(inputs)[0] if wanted else None
                         value = self.critic(critic_rows, rows.agent_index)
-                    targets = self._targets(rows, value, log_prob, targets, metrics)
+                    made = estimate(hp, rows, value, log_prob, targets, self._value_norm)
+                    targets, metrics = made[0], made[1] | metrics
                 steps, lanes, _ = rows.reward.shape
                 order = torch.randperm(steps * lanes, generator=self._generator, device=self.device)
                 for index in order.tensor_split(hp.minibatches):
                     part = inputs.take(index)
                     log_prob, entropy = self._evaluate(part)
                     value = self.critic(part.critic_rows, part.agent_index)
-                    self._step(part, targets.take(index), log_prob, entropy, value, sums, metrics)
+                    self._step(part, targets.take(index), log_prob, entropy, value, sums)
             metrics["epochs_run"] = float(epoch + 1)
             if hp.target_kl > 0.0 and epoch + 1 < hp.epochs and float(sums.epoch_mean("kl")) > hp.target_kl:
                 break
-        self._follow_statistics(rows)
-        return metrics | sums.means()
+        # only now: during the update the statistics are those the actor acted with
+        if self._obs_moments is not None:
+            self.actor.normaliser.follow(self._obs_moments, rows.obs[:-1], rows.active)
+        if self._state_norm is not None:
+            self._state_norm.follow(self._state_moments, rows.state[:-1], rows.active.any(-1))
+        return sums.means() | metrics
 
     def _evaluate(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
         return self.actor.evaluate(inputs.obs, inputs.action, inputs.action_mask, inputs.agent_index)
-
-    def _targets(
-        self, rows: Rows, value: Tensor, log_prob: Tensor | None, previous: Targets | None, metrics: dict
-    ) -> Targets:
-        targets, about = estimate(self.hp, rows, value, log_prob, previous, self._value_norm)
-        if previous is None:
-            metrics.update(about)
-        return targets
 
     def _scale_rewards(self, rows: Rows) -> None:
         sums = returns.discounted(rows.reward, rows.terminated, rows.truncated, rows.running, self.hp.gamma)
@@ -261,14 +251,7 @@ class PPO:
         rows.reward = rows.reward / self._return_moments.variance.clamp_min(1e-8).sqrt().float()
 
     def _step(
-        self,
-        inputs: Inputs,
-        targets: Targets,
-        log_prob: Tensor,
-        entropy: Tensor,
-        value: Tensor,
-        sums: MetricSums,
-        metrics: dict,
+        self, inputs: Inputs, targets: Targets, log_prob: Tensor, entropy: Tensor, value: Tensor, sums: MetricSums
     ) -> None:
         """Take one optimiser step on rows [..., A]."""
         hp, active = self.hp, inputs.active
@@ -286,8 +269,7 @@ class PPO:
         with torch.no_grad():
             ratio = log_ratio.exp()
             change = (ratio - 1.0).abs()
-            if "ratio_max_first" not in metrics:
-                metrics["ratio_max_first"] = change.amax()
+            sums.keep_first("ratio_max_first", change)
             sums.add(
                 skipped,
                 loss_policy=loss_policy.detach(),
@@ -300,32 +282,13 @@ class PPO:
                 grad_norm_critic=critic_norm,
             )
 
-    def _follow_statistics(self, rows: Rows) -> None:
-        """Merge this batch into the input statistics, only now: during the update they are those the actor acted with."""
-        if self._obs_moments is not None:
-            self._obs_moments.merge(rows.obs[:-1], rows.active)
-            self.actor.normaliser.follow(self._obs_moments)
-        if self._state_norm is not None:
-            self._state_moments.merge(rows.state[:-1], rows.active.any(-1))
-            self._state_norm.follow(self._state_moments)
-
     def _live_tensors(self) -> dict[str, Tensor]:
-        modules = {
-            "actor": self.actor,
-            "critic": self.critic,
-            "value_norm": self._value_norm,
-            "return_moments": self._return_moments,
-            "obs_moments": self._obs_moments,
-            "state_norm": self._state_norm,
-            "state_moments": self._state_moments,
-        }
-        tensors = {
-            f"{part}.{name}": tensor
-            for part, module in modules.items()
-            if module is not None
-            for name, tensor in module.state_dict().items()
-        }
-        return tensors | {f"optimiser.{name}": tensor for name, tensor in self._optimiser.tensors().items()}
+        modules = nn.ModuleDict({"actor": self.actor, "critic": self.critic})
+        for name in ("value_norm", "return_moments", "obs_moments", "state_norm", "state_moments"):
+            if (module := getattr(self, f"_{name}")) is not None:
+                modules[name] = module
+        optimiser = {f"optimiser.{name}": tensor for name, tensor in self._optimiser.tensors().items()}
+        return {**modules.state_dict(), **optimiser}
 
     def state_dict(self) -> dict[str, Any]:
         """See `Algorithm.state_dict`; the next update after `load_state_dict` is bit-identical."""

@@ -108,9 +108,10 @@ def _team_line(team: TeamSpec) -> str:
     else:
         acts = f"actions {' x '.join(map(str, act.nvec))} discrete"
     masked = "; illegal actions are masked when acting and when learning" if team.has_mask else ""
+    count = "1 agent" if len(team.agents) == 1 else f"{len(team.agents)} agents"
     return (
-        f"team {team.name!r}: {len(team.agents)} agents ({agents}) with one policy; observation {team.obs.shape} "
-        f"stored as {team.obs.dtype}; {acts}{masked}"
+        f"team {team.name!r}: {count} ({agents}) with one policy; observation {team.obs.shape} stored as "
+        f"{team.obs.dtype}; {acts}{masked}"
     )
 
 

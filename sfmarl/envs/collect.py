@@ -14,7 +14,7 @@ from sfmarl.envs.vector import ObsRows, OutcomeRows
 from sfmarl.errors import RunError
 from sfmarl.specs import AgentId
 
-Cells = tuple[list[int], list[int]]
+Cells = tuple[Sequence[int], Sequence[int]]
 """Rows as (envs, columns), side by side: an index of [E, A, ...]."""
 
 CellsOf = Callable[[], Cells]
@@ -39,7 +39,23 @@ class TeamRows:
     Every method raises RunError for the first observation, mask or reward that does not fit its space.
     """
 
-    __slots__ = ("_agents", "_at", "_codec", "_empty", "_masks", "_masks_at", "_out", "_outcome", "_raws", "_where")
+    __slots__ = (
+        "_agents",
+        "_at",
+        "_carried",
+        "_codec",
+        "_empty",
+        "_living",
+        "_masks",
+        "_masks_at",
+        "_out",
+        "_outcome",
+        "_paid",
+        "_raws",
+        "_seen",
+        "_told",
+        "_where",
+    )
 
     def __init__(
         self,
@@ -55,11 +71,18 @@ class TeamRows:
         self._agents = agents
         self._out = out
         self._outcome = outcome
+        # settled envs
         self._raws: list[Any] = []
-        self._at: Cells = ([], [])
+        self._at: tuple[list[int], list[int]] = ([], [])
         self._masks: list[Any] = []
-        self._masks_at: Cells = ([], [])
-        self._empty: Cells = ([], [])
+        self._masks_at: tuple[list[int], list[int]] = ([], [])
+        self._empty: tuple[list[int], list[int]] = ([], [])
+        # envs that are carried on
+        self._carried: list[int] = []
+        self._living: tuple[list[int], list[int]] = ([], [])
+        self._seen: list[Any] = []
+        self._paid: list[Any] = []
+        self._told: list[Any] = []
 
     def settle(self, e: int, was_alive: Sequence[bool], listed: Collection[AgentId], answer: Answer) -> list[bool]:
         """Take one env's answer agent by agent; return who is alive now. `flush` writes the observations.
@@ -101,8 +124,24 @@ class TeamRows:
             outcome.truncated[e] = truncated
         return alive
 
+    def carry_on(
+        self, e: int, columns: list[int], seen: Sequence[Any], paid: Sequence[float], told: Sequence[Any]
+    ) -> None:
+        """Take one env in which the agents `columns`, and only they, were alive and live on. `flush` writes it.
+
+        `seen`, `paid` and `told` are as in `write_quiet`, for those agents.
+        """
+        self._carried.append(e)
+        self._living[0].extend([e] * len(columns))
+        self._living[1].extend(columns)
+        self._seen += seen
+        self._paid += paid
+        self._told += told
+
     def flush(self) -> None:
-        """Write what `settle` collected."""
+        """Write what `settle` and `carry_on` collected."""
+        if self._carried:
+            self._write_carried()
         out = self._out
         if self._empty[0]:
             out.obs[self._empty] = 0
@@ -133,9 +172,30 @@ class TeamRows:
         if not whole:
             out.obs[at] = observed
         if out.action_mask is not None:
-            told = told or [NO_INFO] * len(seen)
-            masks = [self._codec.mask_of(raw, info) for raw, info in zip(seen, told, strict=True)]
-            out.action_mask[at] = self._legal(masks, cells).reshape(len(quiet), *out.action_mask.shape[1:])
+            masks = self._legal(self._raw_masks(seen, told), cells)
+            out.action_mask[at] = masks.reshape(len(quiet), *out.action_mask.shape[1:])
+
+    def _write_carried(self) -> None:
+        out, outcome = self._out, self._outcome
+        carried = slice(None) if len(self._carried) == len(out.active) else np.array(self._carried)
+        for view in (out.active, out.is_first, out.obs, outcome.reward, outcome.terminated, outcome.truncated):
+            view[carried] = 0
+        if out.action_mask is not None:
+            out.action_mask[carried] = True
+        if not self._seen:
+            return
+        living = np.array(self._living[0]), np.array(self._living[1])
+        out.active[living] = True
+        outcome.reward[living] = self._numbers(self._paid, lambda: living)
+        observed = np.empty((len(self._seen), *self._codec.obs.spec.shape), out.obs.dtype)
+        self._encode(self._seen, observed, lambda: living)
+        out.obs[living] = observed
+        if out.action_mask is not None:
+            out.action_mask[living] = self._legal(self._raw_masks(self._seen, self._told), lambda: living)
+
+    def _raw_masks(self, seen: Sequence[Any], told: Sequence[Any]) -> list[Any]:
+        told = told or [NO_INFO] * len(seen)
+        return [self._codec.mask_of(raw, info) for raw, info in zip(seen, told, strict=True)]
 
     def _cells(self, envs: Sequence[int]) -> Cells:
         """Return the cells of every agent of `envs`."""

@@ -1,8 +1,9 @@
 """PettingZoo ParallelEnvs behind the vector protocol: dicts in, rows of a trajectory slot out.
 
-Two roads through a step. An env in which every agent was alive and lives on (the common case) only has its dicts'
-values appended to lists; the whole split is written with a handful of NumPy calls at the end. An env in which somebody
-dies, is born or ends the episode takes `_settle`, agent by agent.
+Three roads through a step. An env in which every agent was alive and lives on (the common case) only has its dicts'
+values appended to lists; the whole split is written with a handful of NumPy calls at the end. An env in which some are
+dead and the others live on is carried on in the same way, with one index per agent. An env in which somebody dies, is
+born or ends the episode is settled agent by agent.
 """
 
 from __future__ import annotations
@@ -10,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import deepcopy
 from itertools import chain
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
 
 from sfmarl.envs.collect import Answer, TeamRows
 from sfmarl.envs.probe import TeamCodec
+from sfmarl.envs.roster import Roster
 from sfmarl.envs.vector import ObsRows, OutcomeRows
 from sfmarl.errors import RunError
 from sfmarl.specs import AgentId, EnvSpec
@@ -43,14 +44,12 @@ class ParallelVectorEnv:
         self._known = frozenset(self._agents)
         last = np.cumsum([len(team) for team in self._teams]).tolist()
         self._columns = tuple(slice(end - len(team), end) for team, end in zip(self._teams, last, strict=True))
-        # itemgetter of one key returns a bare value, so a lone agent's is wrapped
-        pick = itemgetter(*self._agents)
-        self._pick = pick if len(self._agents) > 1 else lambda values: (pick(values),)
         self._mask_in_info = any(codec.mask_in_info for codec in codecs)
         self._rests = [rest for c, t in zip(codecs, self._teams, strict=True) for rest in [_resting_action(c)] * len(t)]
 
-        self._alive: list[list[bool]] = [[False] * len(self._agents) for _ in envs]
-        self._full = [False] * self.num_envs
+        self._everyone = Roster(self._agents, [True] * len(self._agents), self._columns)
+        self._nobody = Roster(self._agents, [False] * len(self._agents), self._columns)
+        self._rosters = [self._nobody] * self.num_envs
         self._steps = np.zeros(self.num_envs, np.int64)
         self._episodes = [0] * self.num_envs
         self._owners: dict[int, tuple[int, Any]] = {}
@@ -69,9 +68,8 @@ class ParallelVectorEnv:
                 raise self._failure(e, "reset()", error) from error
             if seed is not None:
                 self._watch_buffers(e, observations)
-            self._alive[e] = [False] * len(self._agents)
-            self._settle(e, Answer(observations, {}, {}, {}, infos), rows)
-            if not any(self._alive[e]):
+            self._rosters[e] = self._nobody
+            if not self._settle(e, Answer(observations, {}, {}, {}, infos), rows):
                 raise RunError(f"{self._where(e)}: reset() started an episode without any agent")
         for team_rows in rows:
             team_rows.flush()
@@ -85,8 +83,7 @@ class ParallelVectorEnv:
         outcome: Sequence[OutcomeRows],
     ) -> np.ndarray:
         """See `VectorEnv.step`. Raises RunError when an env fails or does not keep to its spaces."""
-        agents, everyone = self._agents, len(self._agents)
-        envs, full, pick = self._envs, self._full, self._pick
+        envs, rosters, everyone, mask_in_info = self._envs, self._rosters, self._everyone, self._mask_in_info
         moves = [codec.action.decode(stored) for codec, stored in zip(self._codecs, actions, strict=True)]
         joint = moves[0] if len(moves) == 1 else [list(chain(*rows)) for rows in zip(*moves, strict=True)]
         stepped = range(self.num_envs) if running.all() else np.flatnonzero(running).tolist()
@@ -98,32 +95,44 @@ class ParallelVectorEnv:
         paid: list[float] = []
         told: list[Any] = []
         for e in stepped:
-            env = envs[e]
-            chosen = dict(zip(agents, joint[e], strict=True)) if full[e] else self._moves_of_the_living(e, joint[e])
+            env, roster = envs[e], rosters[e]
+            if roster is everyone:
+                # the lengths are equal by construction, and checking them costs 3 % of the step
+                chosen = dict(zip(roster.agents, joint[e], strict=False))
+            elif roster.size == len(env.agents):
+                chosen = dict(zip(roster.agents, roster.choose(joint[e]), strict=True))
+            else:
+                chosen = self._moves_of_the_listed(e, joint[e])
             try:
                 observations, rewards, terminations, truncations, infos = env.step(chosen)
             except Exception as error:
                 raise self._failure(e, "step()", error) from error
             if self._copy:
                 observations = deepcopy(observations)
+            picked = None
             if (
-                full[e]
-                and len(observations) == everyone == len(env.agents)
+                len(observations) == roster.size == len(env.agents)
                 and not any(terminations.values())
                 and not any(truncations.values())
+                and (roster is everyone or roster.members.issuperset(env.agents))
             ):
+                pick = roster.pick
                 try:
-                    new = pick(observations), pick(rewards), pick(infos) if self._mask_in_info else ()
+                    picked = pick(observations), pick(rewards), pick(infos) if mask_in_info else ()
                 except KeyError:
-                    pass
-                else:
-                    seen += new[0]
-                    paid += new[1]
-                    told += new[2]
-                    quiet.append(e)
-                    continue
-            answer = Answer(observations, rewards, terminations, truncations, infos)
-            ended[e] = not self._settle(e, answer, rows)
+                    # somebody is missing, so others are there instead
+                    picked = None
+            if picked is None:
+                answer = Answer(observations, rewards, terminations, truncations, infos)
+                ended[e] = not self._settle(e, answer, rows)
+            elif roster is everyone:
+                quiet.append(e)
+                seen += picked[0]
+                paid += picked[1]
+                told += picked[2]
+            else:
+                for team_rows, (part, columns) in zip(rows, roster.parts, strict=True):
+                    team_rows.carry_on(e, columns, *(values[part] for values in picked))
         if quiet:
             self._write_quiet(rows, quiet, seen, paid, told)
         if len(quiet) < len(stepped):
@@ -154,11 +163,11 @@ class ParallelVectorEnv:
         outcomes = outcome if outcome is not None else [None] * len(out)
         return [TeamRows(*parts, self._where) for parts in zip(self._codecs, self._teams, out, outcomes, strict=True)]
 
-    def _moves_of_the_living(self, e: int, moves: Sequence[Any]) -> dict[AgentId, Any]:
+    def _moves_of_the_listed(self, e: int, moves: Sequence[Any]) -> dict[AgentId, Any]:
         """Return the actions of the agents alive, and zero for those the env lists although they are dead."""
         listed = set(self._envs[e].agents)
         chosen = {}
-        for agent, alive, move, rest in zip(self._agents, self._alive[e], moves, self._rests, strict=True):
+        for agent, alive, move, rest in zip(self._agents, self._rosters[e].alive, moves, self._rests, strict=True):
             if alive or agent in listed:
                 chosen[agent] = move if alive else rest
         return chosen
@@ -171,11 +180,11 @@ class ParallelVectorEnv:
                 f"{self._where(e)}: agents {sorted(map(str, strangers))} are not in possible_agents "
                 f"({', '.join(map(str, self._agents))}); name every agent that can appear there"
             )
-        was_alive, now_alive = self._alive[e], []
+        was_alive, now_alive = self._rosters[e].alive, []
         for team_rows, columns in zip(rows, self._columns, strict=True):
             now_alive += team_rows.settle(e, was_alive[columns], listed, answer)
-        self._alive[e] = now_alive
-        self._full[e] = all(now_alive)
+        if now_alive != was_alive:
+            self._rosters[e] = self._everyone if all(now_alive) else Roster(self._agents, now_alive, self._columns)
         return any(now_alive)
 
     def _write_quiet(self, rows: Sequence[TeamRows], quiet: list[int], *answers: list[Any]) -> None:
@@ -189,7 +198,7 @@ class ParallelVectorEnv:
             team_rows.write_quiet(quiet, *own)
 
     def _write_states(self, envs: Sequence[int], out: Sequence[ObsRows]) -> None:
-        if self.spec.state_shape is None:
+        if out[0].state is None:
             return
         for e in envs:
             try:

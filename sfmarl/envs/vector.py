@@ -26,7 +26,7 @@ class ObsRows:
         self.action_mask: np.ndarray | None = action_mask
         """[E, A, n] bool, True = legal; None when the team has no mask. All True for agents that are not alive."""
         self.state: np.ndarray | None = state
-        """[E, *state] float32; None unless the spec has a `state_shape`."""
+        """[E, *state] float32; None when nobody reads it, or when the spec has no `state_shape`."""
         self.active: np.ndarray = active
         """[E, A] bool: the agent is alive and will act on this observation."""
         self.is_first: np.ndarray = is_first
@@ -74,7 +74,9 @@ class VectorEnv(Protocol):
         out: Sequence[ObsRows],
         outcome: Sequence[OutcomeRows],
     ) -> np.ndarray:
-        """Step every env e with `running[e]` (at least one), with stored actions `actions[team][e, a]`; write what follows.
+        """Step every env e with `running[e]` (at least one) and write what follows.
+
+        Stored actions are `actions[team][e, a]`.
 
         `out` takes the observations after the step: for an agent that terminated or was truncated its final
         observation, with `active` False. Rows of envs that are not running stay untouched.

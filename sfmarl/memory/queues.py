@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import select
 import struct
 from collections import deque
+from multiprocessing import reduction
 from queue import Empty, Full
 from typing import Protocol
 
@@ -36,23 +40,65 @@ class TicketQueue(Protocol):
         ...
 
 
+class Bell:
+    """An eventfd to sleep on until somebody rings, in whatever process.
+
+    faster-fifo's own wait is a condition variable in shared memory. glibc lets a signaller wait for those it woke, so a
+    reader that was killed in its wait blocks every later writer for ever. The kernel keeps no such debt.
+    """
+
+    def __init__(self, fd: int | None = None) -> None:
+        self._fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK) if fd is None else fd
+        self._poll = select.poll()
+        self._poll.register(self._fd, select.POLLIN)
+
+    def ring(self) -> None:
+        """Wake the sleeper, or spare it its next sleep."""
+        os.eventfd_write(self._fd, 1)
+
+    def sleep(self, seconds: float) -> None:
+        """Return when the bell was rung since the last call, or after `seconds` (to the millisecond)."""
+        if self._poll.poll(seconds * 1000):
+            with contextlib.suppress(BlockingIOError):
+                os.eventfd_read(self._fd)
+
+    def __reduce__(self):
+        return _attach_bell, (reduction.DupFd(self._fd),)
+
+    def __del__(self) -> None:
+        if (fd := getattr(self, "_fd", None)) is not None:
+            os.close(fd)
+            self._fd = None
+
+
+def _attach_bell(dup: reduction.DupFd) -> Bell:
+    return Bell(dup.detach())
+
+
 class SharedQueue:
     """Between processes, on faster-fifo. Tickets are packed by struct: nothing is pickled."""
 
     def __init__(self) -> None:
         self._queue = faster_fifo.Queue(max_size_bytes=CAPACITY_BYTES, dumps=_dumps, loads=_loads)
+        self._bell = Bell()
 
     def put(self, ticket: Ticket) -> None:
         """See TicketQueue."""
-        try:
+        with contextlib.suppress(Full):
             self._queue.put_nowait(ticket)
-        except Full:
-            pass
+        self._bell.ring()
 
     def get_many(self, timeout: float) -> list[Ticket]:
-        """See TicketQueue."""
+        """See TicketQueue. May return nothing before `timeout` is over."""
+        tickets = self._get()
+        if not tickets and timeout > 0:
+            self._bell.sleep(timeout)
+            tickets = self._get()
+        return tickets
+
+    def _get(self) -> list[Ticket]:
         try:
-            return self._queue.get_many(block=timeout > 0, timeout=timeout)
+            return self._queue.get_many_nowait()
         except Empty:
             return []
 

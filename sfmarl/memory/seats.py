@@ -1,4 +1,4 @@
-"""Scratch rows: where seats live whose player does not learn. One row per env, no time axis, never read by a learner."""
+"""Scratch rows: where seats live whose player does not learn. One row per env, no time axis, read by no learner."""
 
 from __future__ import annotations
 

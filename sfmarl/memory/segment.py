@@ -47,14 +47,14 @@ class Segment:
         self.layout = layout
         self._fd = os.memfd_create("sfmarl", os.MFD_CLOEXEC)
         try:
-            # posix_fallocate reserves the pages now: too little memory is an error here, not a SIGBUS at some later write
+            # reserves the pages now: too little memory is an error here, not a SIGBUS at some later write
             os.posix_fallocate(self._fd, 0, max(layout.size, 1))
         except OSError as error:
             os.close(self._fd)
             if error.errno not in (errno.ENOSPC, errno.ENOMEM):
                 raise
             raise RunError(
-                f"cannot reserve {layout.size / 2**30:.2f} GiB of shared memory for trajectory slots: {error.strerror}. "
+                f"cannot reserve {layout.size / 2**30:.2f} GiB of shared memory for slots: {error.strerror}. "
                 "Lower --num-envs-per-worker, --num-workers, --rollout or --ring."
             ) from error
         self._map()

@@ -46,11 +46,11 @@ class Words:
         self.generation = segment.array("generation")
         """[W] int64: life of each rollout worker; the supervisor counts it up before it starts a new one."""
         self.acknowledged = segment.array("acknowledged")
-        """[W] int64: the life that the worker's inference worker has taken note of: nothing older is scattered any more."""
+        """[W] int64: the life the worker's inference worker took note of: nothing older is scattered any more."""
         self.requested = segment.array("requested")
         """[W, splits] int64, written by the rollout worker: actions asked for so far."""
         self.answered = segment.array("answered")
-        """[W, splits] int64, written by the inference worker: requests answered so far; equal to `requested` = none open."""
+        """[W, splits] int64, by the inference worker: requests answered; equal to `requested` if none is open."""
         self.request_generation = segment.array("request_generation")
         """[W, splits] int64, written by the rollout worker: the life that made the newest request."""
         self.times = {role: segment.array(f"{role}.times") for role in ("rollout", "inference", "learner")}

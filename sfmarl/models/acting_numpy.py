@@ -7,6 +7,7 @@ G = 1 with one parameter set, else one group per agent, or per set when `agent_i
 
 from __future__ import annotations
 
+import math
 from itertools import accumulate, pairwise
 
 import numpy as np
@@ -91,7 +92,7 @@ class NumpyActing:
 
     def _buffer(self, name: str, *shape: int, dtype: type = np.float32) -> np.ndarray:
         """Return a contiguous work array of `shape`; its memory grows and is never freed."""
-        size = int(np.prod(shape))
+        size = math.prod(shape)
         memory = self._work.get(name)
         if memory is None or memory.size < size:
             memory = self._work[name] = np.empty(size, dtype)

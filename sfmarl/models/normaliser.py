@@ -23,8 +23,10 @@ class ObsNormaliser(nn.Module):
         """Normalise obs [..., *shape] of any dtype to float32."""
         return (obs.float() - self.mean).mul_(self.inv_std).clamp_(-CLIP, CLIP)
 
-    def follow(self, moments: RunningMoments) -> None:
-        """Take over the statistics gathered in `moments`."""
+    @torch.no_grad()
+    def follow(self, moments: RunningMoments, x: Tensor, weight: Tensor) -> None:
+        """Merge the rows x [..., *shape] with weight [...] 1 into `moments` and take over what they have become."""
+        moments.merge(x, weight)
         self.mean.copy_(moments.mean)
         self.inv_std.copy_(moments.variance.clamp_min(_MIN_VARIANCE).rsqrt())
 

@@ -34,7 +34,7 @@ class Recorder:
     def __init__(
         self, words: Words, env: EnvSpec, policies: Sequence[str], rollout: int, epochs: float, past_seconds: float
     ) -> None:
-        """`rollout` is T, `epochs` how often a sample is learned from, `past_seconds` the run's time before a resume."""
+        """`rollout` is T, `epochs` how often a sample is learned from, `past_seconds` its time before a resume."""
         self.episodes = EpisodeStats(
             env, episodes=int(words.counts["rollout"][:, ROLLOUT_COUNTS.index("episodes")].sum())
         )

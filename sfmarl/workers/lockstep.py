@@ -4,7 +4,7 @@ One call of `step` closes step t of every lane and opens t + 1:
 
     slot r:   obs[t] --action[t]--> env.step --> reward[t], terminated[t], truncated[t], obs[t+1]
     ended by termination:  obs[t+1] is already the next episode's first observation
-    ended by truncation:   obs[t+1] is the final observation (a phantom step, nobody acts), the next episode begins at t+2;
+    ended by truncation:   obs[t+1] is the final observation (a phantom step: nobody acts), a new episode begins at t+2;
                            if t+1 is the slot's last row, the next slot begins with the new episode and no step is lost
 """
 
@@ -125,12 +125,10 @@ class LockstepSplit:
         self.env_steps += int(running.sum())
         self.agent_steps += sum(int(np.count_nonzero(block.active[ring, step])) for block in self.blocks)
         self.episodes.add([out.reward for out in outcome], running)
-        finished = np.flatnonzero(ended)
-        cut = (
-            finished[[any(out.truncated[env].any() for out in outcome) for env in finished]]
-            if finished.size
-            else finished
-        )
+        finished = cut = over = np.flatnonzero(ended)
+        if finished.size:
+            truncated = np.any([out.truncated[finished].any(axis=1) for out in outcome], axis=0)
+            cut, over = finished[truncated], finished[~truncated]
         self._route.deliver_outcome(ring, step)
         self._route.deliver_obs(ring, step + 1, running)
         self._shape_rewards(ring, step, finished, cut)
@@ -138,7 +136,7 @@ class LockstepSplit:
         if finished.size:
             self.episodes.finish(finished)
             self._phantom[cut] = True
-        begin_anew = np.union1d(phantoms, np.setdiff1d(finished, cut))
+        begin_anew = np.union1d(phantoms, over) if over.size else phantoms
         if begin_anew.size:
             self._reset(begin_anew, ring, step + 1)
         self._move_to(ring, step + 1)

@@ -10,11 +10,10 @@ from script import choice, reward
 from sfmarl.memory.block import Block
 from sfmarl.memory.plane import DataPlane, PlaneSpec
 from sfmarl.specs import EnvSpec
-from sfmarl.workers.gather import find_ready
+from sfmarl.workers.gather import Staging, find_ready
 from sfmarl.workers.inference import Where
 
-FIELDS = ("obs", "action_mask", "state", "active", "is_first", "action", "log_prob", "reward", "terminated", "truncated",
-          "policy_version", "in_return")  # fmt: skip
+FIELDS = Staging.FIELDS
 
 
 def make_plane(env: EnvSpec, envs: int, rollout: int, ring: int = 2, policies: int | None = None, **more) -> DataPlane:

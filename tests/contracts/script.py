@@ -76,7 +76,7 @@ def choice(obs: np.ndarray) -> np.ndarray:
 
 
 def mask_of(obs: np.ndarray) -> np.ndarray:
-    """Return the action mask [..., CHOICES] that belongs to observations: the expected action and one other are legal."""
+    """Return the action mask [..., CHOICES] that belongs to observations: the right action and one other."""
     right = choice(obs)[..., None]
     return (np.arange(CHOICES) == right) | (np.arange(CHOICES) == (right + 2) % CHOICES)
 

@@ -1,4 +1,4 @@
-"""The script as a turn-based game: agents move one after the other, some pass, some never move, rewards come any time."""
+"""The script as a turn-based game: agents move in turn, some pass, some never move, rewards come any time."""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from harness import act, act_frozen, acted_rows, check_rows, collect, make_plane
@@ -76,7 +78,7 @@ def test_slots_of_a_lane_join_without_a_gap():
     for lane in range(ENVS):
         own = [slot for slot in slots if slot.lane == lane]
         assert [slot.number for slot in own] == sorted(slot.number for slot in own)
-        for old, new in zip(own, own[1:], strict=False):
+        for old, new in pairwise(own):
             if old.truncated[-1].any():
                 assert new.is_first[0].any() and new.obs[0, 0, 2] == 0
             else:
@@ -148,7 +150,7 @@ def test_team_reward(how):
 
 def test_masked_death_keeps_the_return_running():
     """The dead earn the team's reward until the episode ends, and are bootstrapped only if it was cut."""
-    split, blocks, env, _ = home_split((3,), 6, masked_death=True, team_reward="sum")
+    split, blocks, _env, _ = home_split((3,), 6, masked_death=True, team_reward="sum")
     slots, _ = play(split, blocks, 250)
     seen = {"ghost": 0, "end": 0, "cut": 0}
     for slot in slots:

@@ -106,7 +106,7 @@ def test_an_agent_that_never_moves_gives_its_reward_to_the_metrics_alone():
 
 def test_rare_lanes_are_closed_short_before_they_are_too_old():
     """A lane that acts rarely publishes before its oldest step exceeds the largest lag, padded and inactive."""
-    split, blocks, envs, plane, _ = make((1, 1), 64, max_policy_lag=20)
+    split, blocks, _envs, plane, _ = make((1, 1), 64, max_policy_lag=20)
     weights = [plane.weights(p) for p in range(2)]
 
     def publish(count):

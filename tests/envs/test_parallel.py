@@ -4,79 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from adapter_rows import POISON, build, expect_env, poisoned
 from gymnasium import spaces
 from scripted_envs import ChaosEnv, ScriptedEnv
 
 from sfmarl.config import Config
-from sfmarl.envs.parallel import ParallelVectorEnv
-from sfmarl.envs.probe import probe
 from sfmarl.envs.registry import make_vector_env
-from sfmarl.envs.rows import new_obs_rows, new_outcome_rows, random_actions
+from sfmarl.envs.rows import new_obs_rows, random_actions
 from sfmarl.envs.vector import VectorEnv
 from sfmarl.errors import RunError
-
-POISON = 77
-
-
-def build(envs, teams="auto", name="scripted"):
-    found = probe(envs[0], name, teams)
-    for env in envs:
-        env.received, env.log, env.seeds = [], [], []
-    return ParallelVectorEnv(envs, [100 + e for e in range(len(envs))], found.spec, found.codecs)
-
-
-def poisoned(spec, num_envs):
-    """Rows full of nonsense: whatever the adapter leaves out shows."""
-    rows, outcome = new_obs_rows(spec, num_envs), new_outcome_rows(spec, num_envs)
-    for row in rows:
-        row.obs[...] = POISON
-        row.active[...] = row.is_first[...] = True
-        if row.action_mask is not None:
-            row.action_mask[...] = False
-        if row.state is not None:
-            row.state[...] = POISON
-    for row in outcome:
-        row.reward[...] = POISON
-        row.terminated[...] = row.truncated[...] = True
-    return rows, outcome
-
-
-def unmask(raw, info):
-    if isinstance(raw, dict):
-        return raw["observation"], raw["action_mask"]
-    return raw, info.get("action_mask")
-
-
-def expect_env(spec, e, alive, said, rows, outcome):
-    """Compare env e's rows with what it said; return who is alive now, by agent."""
-    now = {}
-    for k, team in enumerate(spec.teams):
-        for i, agent in enumerate(team.agents):
-            acted = alive.get(agent, False)
-            term = said.get("term", {}).get(agent, False)
-            trunc = said.get("trunc", {}).get(agent, False)
-            shown = agent in said["obs"]
-            now[agent] = lives = agent in said["listed"] and shown and not (term or trunc)
-            where = f"env {e} agent {agent}"
-            assert rows[k].active[e, i] == lives, where
-            assert rows[k].is_first[e, i] == (lives and not acted), where
-            if shown and (lives or acted):
-                vector, mask = unmask(said["obs"][agent], said["infos"].get(agent, {}))
-                np.testing.assert_array_equal(rows[k].obs[e, i], vector, where)
-            else:
-                mask = None
-                assert (rows[k].obs[e, i] == 0).all(), where
-            if rows[k].action_mask is not None:
-                legal = np.ones(4, bool) if mask is None or not lives else np.asarray(mask, bool)
-                np.testing.assert_array_equal(rows[k].action_mask[e, i], legal, where)
-            if outcome is None:
-                continue
-            bootstraps = acted and trunc and not term and shown
-            assert outcome[k].truncated[e, i] == bootstraps, where
-            assert outcome[k].terminated[e, i] == (acted and not lives and not bootstraps), where
-            paid = said["rewards"].get(agent, 0.0) if acted else 0.0
-            assert outcome[k].reward[e, i] == np.float32(paid), where
-    return now
 
 
 @pytest.mark.parametrize("masks", [None, "obs", "info"])
@@ -290,6 +226,19 @@ def test_copies_that_share_one_buffer_do_not_mix_up():
     env.reset([0, 1, 2], rows)
     env.step([np.zeros((3, 1), np.int32)], np.ones(3, bool), rows, outcome)
     assert rows[0].obs[:, 0, 0].tolist() == [1, 2, 3]
+
+
+def test_who_is_observed_but_no_longer_listed_is_dead():
+    """Even if another, who is not observed, is listed instead, so that every count stays the same."""
+    two_of_three = {"listed": ["x_0", "x_1"], "obs": ["x_0", "x_1"]}
+    swapped = {**two_of_three, "listed": ["x_0", "x_2"]}
+    env = build([ScriptedEnv(["x_0", "x_1", "x_2"], [two_of_three] * 30 + [swapped])])
+    rows, outcome = poisoned(env.spec, 1)
+    env.reset([0], rows)
+    for _ in range(30):
+        env.step([np.zeros((1, 3), np.int32)], np.ones(1, bool), rows, outcome)
+    assert rows[0].active.tolist() == [[True, False, False]]
+    assert outcome[0].terminated.tolist() == [[False, True, False]]
 
 
 def test_rows_need_not_be_contiguous():

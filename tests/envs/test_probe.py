@@ -72,6 +72,15 @@ def test_a_state_that_only_starts_like_the_observations_is_stored():
     assert probe(scripted(Drifts), "drifts").spec.state_shape == (6,)
 
 
+def test_a_state_that_equals_one_of_several_teams_is_stored():
+    class First(ScriptedEnv):
+        def state(self):
+            return self._observations(BOTH)["x_0"]
+
+    spec = probe(scripted(First), "first", "each").spec
+    assert (spec.state_shape, spec.state_is_joint) == ((3,), False)
+
+
 def test_spaces_redrawn_at_reset_are_refused():
     class Redraws(ScriptedEnv):
         def reset(self, seed=None, options=None):

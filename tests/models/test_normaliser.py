@@ -42,8 +42,7 @@ def test_observations_are_standardised_and_clipped():
     moments, normaliser = RunningMoments((1,)), ObsNormaliser((1,))
     x = torch.tensor([[10.0], [14.0]])
     assert torch.equal(normaliser(x), torch.tensor([[10.0], [10.0]]))
-    moments.merge(x, torch.ones(2))
-    normaliser.follow(moments)
+    normaliser.follow(moments, x, torch.ones(2))
     torch.testing.assert_close(
         normaliser(torch.tensor([[10.0], [13.0], [1000.0]])), torch.tensor([[-1.0], [0.5], [10.0]])
     )

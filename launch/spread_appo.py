@@ -1,4 +1,4 @@
-"""Asynchronous MAPPO with V-trace on simple_spread: the central critic's values, corrected for policy lag."""
+"""Asynchronous PPO with V-trace on simple_spread: each agent's critic sees what its agent sees, and fewer epochs."""
 
 import sys
 from dataclasses import replace
@@ -10,8 +10,8 @@ from sfmarl.launching import launch
 CONFIG = Config(
     env="mpe2.simple_spread_v3",
     env_kwargs={"N": 3},
-    algo="mappo",
-    hp=replace(get_algorithm("mappo").hyperparameters(), returns="vtrace", gamma=0.9, trace_lambda=0.9, lr=1e-3),
+    algo="appo",
+    hp=replace(get_algorithm("appo").hyperparameters(), gamma=0.9, trace_lambda=0.9, lr=1e-3),
     env_steps=2_000_000,
     num_workers=2,
 )

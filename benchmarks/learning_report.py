@@ -1,0 +1,136 @@
+"""A learning suite's results as a table and a figure."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import machine
+import numpy as np
+from suites import Suite
+
+from sfmarl.statistics import Interval, mean_interval
+
+GRID_POINTS = 100
+
+Run = dict[str, Any]
+"""One finished run, as `learning.about_run` returns it."""
+
+
+def write(name: str, suite: Suite, runs: Sequence[Run], results: Path) -> None:
+    """Write `results`/NAME.md and NAME.png. Recipes without a run are left out; without any nothing is written."""
+    grouped = {r: sorted((run for run in runs if run["recipe"] == r), key=lambda x: x["seed"]) for r in suite.recipes}
+    grouped = {recipe: of_recipe for recipe, of_recipe in grouped.items() if of_recipe}
+    if grouped:
+        (results / f"{name}.md").write_text(_table(name, suite, grouped))
+        _figure(suite, grouped, results / f"{name}.png")
+
+
+def _table(name: str, suite: Suite, grouped: dict[str, list[Run]]) -> str:
+    runs = [run for of_recipe in grouped.values() for run in of_recipe]
+    first = runs[0]
+    lines = [
+        f"# {suite.title}",
+        "",
+        suite.question,
+        "",
+        f"Score: {first['metric']}; greedy policy at the end of training, {first['final']['episodes']} episodes. "
+        "`a ± b` over seeds is the mean of the seeds' scores with its 95 % t-interval (a seed is one sample); per seed "
+        "it is the interval over episodes.",
+        "",
+        "| recipe | score over seeds | per seed | wall seconds | agent-steps/s | policy lag mean (max) |",
+        "|---|---|---|---|---|---|",
+    ]
+    for recipe, of_recipe in grouped.items():
+        seeds = "<br>".join(f"{run['seed']}: {_interval(run['final'])}" for run in of_recipe)
+        lines.append(
+            f"| {recipe} | {_over_seeds(of_recipe)} | {seeds} | {_median(of_recipe, 'wall_seconds'):,.0f} "
+            f"| {_median(of_recipe, 'agent_steps_per_second'):,.0f} | {_lag(of_recipe)} |"
+        )
+    lines += ["", *(f"* {recipe}: {suite.recipes[recipe][1]}" for recipe in grouped), ""]
+    if suite.gate is not None:
+        verdicts = [
+            f"{recipe} {'passes' if statistics.mean(_scores(of_recipe)) >= suite.gate else 'MISSES'}"
+            for recipe, of_recipe in grouped.items()
+        ]
+        lines += [f"Gate, mean over seeds >= {suite.gate:g}: {', '.join(verdicts)}.", ""]
+    envs = {f"{run['env']} {run['env_kwargs']} ({run['env_version']})" for run in runs}
+    machines = {machine.sentence(run["machine"]) for run in runs}
+    lines += [
+        f"Environment: {'; '.join(sorted(envs))}. Wall seconds and agent-steps/s: medians over seeds, learner and "
+        f"evaluations included. Machine: {'; '.join(sorted(machines))}.",
+        "",
+        f"Curves: [{name}.png]({name}.png). Printed by `python benchmarks/learning.py {name}`; data in `{name}.json`.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _figure(suite: Suite, grouped: dict[str, list[Run]], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, (evaluated, trained) = pyplot.subplots(1, 2, figsize=(12, 4.5), sharey=True, layout="constrained")
+    for axes, curve, title in (
+        (evaluated, "evaluations", "periodic evaluation, greedy"),
+        (trained, "training_returns", "training episodes, sampled actions"),
+    ):
+        for number, (recipe, runs) in enumerate(grouped.items()):
+            _draw(axes, [run[curve] for run in runs], f"C{number}", recipe)
+        if suite.gate is not None:
+            axes.axhline(suite.gate, color="grey", linestyle=":", label=f"gate {suite.gate:g}")
+        axes.set_title(title)
+        axes.set_xlabel("env-steps")
+        axes.grid(alpha=0.3)
+    evaluated.set_ylabel("undiscounted team return")
+    evaluated.legend()
+    count = max(len(runs) for runs in grouped.values())
+    figure.suptitle(
+        f"{suite.title}\nmean over up to {count} seeds, 95 % t-interval shaded, single seeds thin", fontsize=10
+    )
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
+
+
+def _draw(axes: Any, curves: Sequence[Sequence[Sequence[float]]], colour: str, label: str) -> None:
+    """Draw curves of [env_steps, value, ...] points: each thin, their mean thick, its interval shaded."""
+    curves = [np.array([point[:2] for point in curve]) for curve in curves if len(curve) > 1]
+    if not curves:
+        return
+    for curve in curves:
+        axes.plot(*curve.T, color=colour, linewidth=0.6, alpha=0.5)
+    # seeds are recorded at slightly different steps: a common grid inside what all of them cover
+    grid = np.linspace(max(c[0, 0] for c in curves), min(c[-1, 0] for c in curves), GRID_POINTS)
+    values = np.array([np.interp(grid, *curve.T) for curve in curves])
+    axes.plot(grid, values.mean(axis=0), color=colour, linewidth=2, label=label)
+    if len(curves) > 1:
+        half = np.array([mean_interval(column).half_width for column in values.T])
+        axes.fill_between(grid, values.mean(axis=0) - half, values.mean(axis=0) + half, color=colour, alpha=0.15)
+
+
+def _scores(runs: Sequence[Run]) -> list[float]:
+    return [run["final"]["mean"] for run in runs]
+
+
+def _over_seeds(runs: Sequence[Run]) -> str:
+    return str(mean_interval(_scores(runs)))
+
+
+def _interval(final: dict[str, Any]) -> str:
+    half = final["half_width"]
+    return str(Interval(final["mean"], math.nan if half is None else half, final["episodes"]))
+
+
+def _median(runs: Sequence[Run], field: str) -> float:
+    return statistics.median(run[field] for run in runs)
+
+
+def _lag(runs: Sequence[Run]) -> str:
+    lags = [(run["policy_lag_mean"], run["policy_lag_max"]) for run in runs if run["policy_lag_mean"] is not None]
+    if not lags:
+        return "-"
+    return f"{statistics.mean(mean for mean, _ in lags):.2f} ({max(high for _, high in lags):.0f})"

@@ -1,0 +1,70 @@
+"""What the learning suites train: named recipes, taken from the scripts in launch/ wherever one exists."""
+
+from __future__ import annotations
+
+import runpy
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from sfmarl import Config
+from sfmarl.config import Mode
+
+LAUNCH = Path(__file__).resolve().parent.parent / "launch"
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Recipes that answer one question together."""
+
+    title: str
+    """Heading of the report."""
+    question: str
+    """What is compared, and what is expected."""
+    recipes: dict[str, tuple[Callable[[], Config], str]]
+    """Recipe -> (its settings but for the seed, one line about it)."""
+    gate: float | None = None
+    """Score that the mean over seeds has to reach."""
+
+
+def launch_config(script: str) -> Config:
+    """Return the settings of launch/`script`.py."""
+    return runpy.run_path(str(LAUNCH / f"{script}.py"))["CONFIG"]
+
+
+def _native(mode: Mode = "async", returns: str = "vtrace") -> Config:
+    """Return MAPPO's recipe on the native spread, with one slot of every lane as the batch whatever the mode."""
+    config = launch_config("spread_mappo")
+    every_lane = config.num_workers * config.num_envs_per_worker * config.rollout * config.env_kwargs["N"]
+    return replace(
+        config,
+        env="native/simple_spread",
+        hp=replace(config.hp, returns=returns),
+        mode=mode,
+        batch_size=every_lane,
+        eval_env_steps=100_000,
+    )
+
+
+SUITES: dict[str, Suite] = {
+    "spread": Suite(
+        "mpe2 simple_spread, N = 3, 2M env-steps, asynchronous",
+        "The scripts of launch/ as they stand. Random play scores -80, a planner that assigns landmarks -23.",
+        {
+            "mappo": (lambda: launch_config("spread_mappo"), "launch/spread_mappo.py: central critic, V-trace"),
+            "ippo": (lambda: launch_config("spread_ippo"), "launch/spread_ippo.py: own critic, GAE"),
+            "appo": (lambda: launch_config("spread_appo"), "launch/spread_appo.py: own critic, V-trace, 4 epochs"),
+        },
+        gate=-40.0,
+    ),
+    "async_vs_sync": Suite(
+        "Asynchronous against synchronous MAPPO, native simple_spread, N = 3, 2M env-steps",
+        "Same hyperparameters and the same batch (one slot of every lane). Synchronous training has policy lag 0; "
+        "asynchronous training with V-trace should score like it within noise. GAE shows what lag costs uncorrected.",
+        {
+            "async-vtrace": (_native, "asynchronous, lag corrected by V-trace"),
+            "sync": (lambda: _native(mode="sync"), "synchronous (at lag 0 V-trace is GAE)"),
+            "async-gae": (lambda: _native(returns="gae"), "asynchronous, lag left to the clipped ratio alone"),
+        },
+    ),
+}

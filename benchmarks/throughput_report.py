@@ -1,0 +1,82 @@
+"""Throughput results as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import machine
+
+from sfmarl.monitor.breakdown import CATEGORIES
+
+if TYPE_CHECKING:
+    from budgets import Budget
+    from throughput import Result
+
+
+def page(record: dict[str, Any], results: Sequence[Result], found: Sequence[Budget]) -> str:
+    """Return the whole report."""
+    settings = {result.work: ", ".join(f"{k} {v}" for k, v in result.settings.items()) for result in results}
+    busy = max(result.busy_before for result in results)
+    return "\n".join(
+        [
+            "# Throughput",
+            "",
+            "Valid agent-steps per second of asynchronous training, learner running, beside the roofline of the same "
+            "machine in the same run: cores / (1/env + 1/forward + 1/learn). `eager` counts the forward pass in eager "
+            "torch at 256 rows, `own` as sfmarl's inference worker computes it.",
+            "",
+            table(results),
+            "",
+            *(f"* {work}: {text}" for work, text in settings.items()),
+            "",
+            f"Machine: {machine.sentence(record['machine'])}. Other programs took up to {busy:.0f} % of it before it. "
+            "Memory is the sum over the run's processes, shared pages counted once.",
+            "",
+            f"Printed by `{record['command']}`.",
+            "",
+            "## The data plane against its budgets",
+            "",
+            budget_table(found),
+            "",
+        ]
+    )
+
+
+def table(results: Sequence[Result]) -> str:
+    """Return the comparison, the pieces, and where the time went."""
+    columns = ("work", "sfmarl", "roofline (eager)", "share", "roofline (own)", "share")
+    columns += ("CPU", "memory", "rows/forward", "policy lag")
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    for r in results:
+        s = r.scalars
+        lines.append(
+            f"| {r.work} | {r.agent_steps_per_second:,.0f} | {r.roofline_torch:,.0f} | {r.share:.0%} "
+            f"| {r.roofline_product:,.0f} | {r.share_product:.0%} | {s['system/cpu_percent']:.0f} % "
+            f"| {s['system/ram_gib']:.2f} GiB | {s['inference/batch_rows']:.0f} | {s['policy_lag/mean']:.1f} |"
+        )
+    lines += [
+        "",
+        "| bare work, agent-steps/s and core | env | forward (eager) | forward (own) | learn |",
+        "|---|---|---|---|---|",
+    ]
+    for r in results:
+        p = r.pieces
+        lines.append(
+            f"| {r.work} | {p.env:,.0f} | {p.forward_torch:,.0f} | {p.forward_product:,.0f} | {p.learn:,.0f} |"
+        )
+    lines += ["", "| share of each role's time | rollout | inference | learner |", "|---|---|---|---|"]
+    for r in results:
+        shares = (
+            ", ".join(f"{name} {r.scalars[f'time/{role}/{name}']:.0%}" for name in names)
+            for role, names in CATEGORIES.items()
+        )
+        lines.append(f"| {r.work} | {' | '.join(shares)} |")
+    return "\n".join(lines)
+
+
+def budget_table(found: Sequence[Budget]) -> str:
+    """Return the budgets."""
+    lines = ["| cost above the bare work | measured | budget | |", "|---|---|---|---|"]
+    lines += [f"| {b.name} | {b.value:.3g} | {b.limit:g} | {b.unit} |" for b in found]
+    return "\n".join(lines)

@@ -1,0 +1,42 @@
+import pytest
+
+from sfmarl.algorithms import registry
+from sfmarl.algorithms.ppo import PPO, Hyperparameters
+from sfmarl.errors import UsageError
+
+
+def test_presets_set_the_three_switches():
+    switches = {}
+    for entry in registry.list_algorithms():
+        hp = entry.hyperparameters()
+        switches[entry.name] = (hp.critic, hp.returns, hp.surrogate)
+        assert entry.cls is PPO
+        assert isinstance(hp, entry.cls.Hyperparameters)
+        assert hp is not entry.hyperparameters()
+    assert switches == {
+        "ippo": ("own", "gae", "clip"),
+        "mappo": ("state", "gae", "clip"),
+        "appo": ("own", "vtrace", "clip"),
+        "a2c": ("own", "nstep", "pg"),
+    }
+
+
+def test_unknown_names_come_with_the_nearest():
+    with pytest.raises(UsageError, match="Did you mean 'mappo'"):
+        registry.get_algorithm("mapo")
+
+
+def test_users_register_their_own_once(monkeypatch):
+    monkeypatch.setattr(registry, "_ALGORITHMS", dict(registry._ALGORITHMS))
+    registry.register_algorithm("mine", PPO, Hyperparameters, "for the test")
+    assert registry.get_algorithm("mine").cls is PPO
+    with pytest.raises(UsageError, match="already registered"):
+        registry.register_algorithm("ippo", PPO, Hyperparameters, "again")
+
+
+@pytest.mark.parametrize(
+    "bad", [{"gamma": 1.5}, {"lr": -1.0}, {"epochs": 0}, {"minibatches": 0}, {"clip": float("nan")}]
+)
+def test_impossible_hyperparameters_are_refused(bad):
+    with pytest.raises(UsageError, match=next(iter(bad))):
+        Hyperparameters(**bad)

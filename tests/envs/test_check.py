@@ -1,0 +1,145 @@
+"""What `sfmarl check-env` says."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from gymnasium import spaces
+from scripted_envs import ChaosEnv, ScriptedEnv
+
+from sfmarl.config import Config
+from sfmarl.envs.check import check_env, half_interval
+from sfmarl.envs.registry import register_env
+from sfmarl.errors import UsageError
+
+
+def report(factory, name, **kwargs):
+    register_env(f"test/{name}", factory, "for a test")
+    return check_env(Config(f"test/{name}", **kwargs), max_seconds=2.0, max_episodes=12)
+
+
+def text(found):
+    return "\n".join(found.lines())
+
+
+def test_a_real_environment():
+    found = check_env(Config("mpe2.simple_spread_v3"), max_seconds=20.0, max_episodes=8)
+    assert found.ok
+    said = text(found)
+    for words in [
+        "mpe2.simple_spread_v3 can be trained on",
+        "3 agents (agent_0, agent_1, agent_2)",
+        "(18,) stored as float32; actions 5 discrete",
+        "rebuilt and never stored",
+        "equal seeds and actions give equal episodes",
+        "8 played, length 25.0 (25 to 25)",
+        "0 terminated",
+        "24 truncated",
+        "env-steps/s",
+    ]:
+        assert words in said
+    assert not found.warnings
+    assert "another seed gives the same episode" not in said
+
+
+def test_native_environments_and_deterministic_ones():
+    said = text(check_env(Config("native/simple_spread", env_kwargs={"continuous_actions": True}), max_episodes=8))
+    assert "native vector environment" in said
+    assert "5 continuous actions, clipped to their bounds" in said
+    assert "another seed gives the same episode" in text(check_env(Config("games/climbing"), max_episodes=8))
+
+
+def test_deaths_births_and_masks_are_reported():
+    found = report(lambda: ChaosEnv(masks="info"), "chaos")
+    assert found.ok
+    assert "masked when acting and when learning" in text(found)
+    assert "agents come and go within episodes" in text(found)
+
+
+BOTH = {"listed": ["x_0", "x_1"], "obs": ["x_0", "x_1"]}
+END = {"listed": [], "obs": ["x_0", "x_1"], "trunc": {"x_0": True, "x_1": True}}
+
+
+def scripted(cls=ScriptedEnv, **changes):
+    return lambda: cls(["x_0", "x_1"], [BOTH, *[{**BOTH, **changes}] * 8, END])
+
+
+def test_unseeded_randomness_is_a_warning():
+    class Unseeded(ScriptedEnv):
+        rng = np.random.default_rng()
+
+        def _observations(self, said):
+            return {agent: self.rng.normal(size=3).astype(np.float32) for agent in said["obs"]}
+
+    found = report(scripted(Unseeded), "unseeded")
+    assert found.ok
+    assert any("cannot be reproduced" in warning for warning in found.warnings)
+
+
+def test_rewards_that_cancel_out_are_a_warning():
+    found = report(scripted(rewards={"x_0": 1.0, "x_1": -1.0}), "opposed")
+    assert any("opponents need policies of their own" in warning for warning in found.warnings)
+    assert "opponents" not in text(report(scripted(rewards={"x_0": 1.0, "x_1": 0.5}), "unequal"))
+    assert "opponents" not in text(report(scripted(rewards={"x_0": 1.0, "x_1": -1.0}), "split", teams="each"))
+
+
+def test_a_wrong_dtype_and_a_value_outside_the_space_are_warnings():
+    class Wide(ScriptedEnv):
+        def _observations(self, said):
+            return {agent: np.zeros(3, np.float64) for agent in said["obs"]}
+
+    found = report(scripted(Wide), "wide")
+    assert found.ok
+    assert "observations are float64, declared float32: converted" in text(found)
+
+    def outside():
+        env = scripted()()
+        env.obs_space = spaces.Box(5, 6, (3,), np.float32)
+        return env
+
+    assert "outside its declared space" in text(report(outside, "outside"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"rewards": {"x_0": np.nan, "x_1": 0.0}}, "rewards of team 'x' are not finite"),
+        ({"obs": {"x_0": np.full(3, np.inf, np.float32), "x_1": np.zeros(3, np.float32)}}, "observations of team 'x'"),
+    ],
+)
+def test_what_is_not_finite_is_a_problem(changes, words):
+    found = report(scripted(**changes), words)
+    assert not found.ok
+    assert "cannot be trained on" in found.lines()[0]
+    assert words in found.lines()[-1]
+
+
+def test_an_environment_that_breaks_while_it_is_played_is_a_problem():
+    def breaks():
+        return ScriptedEnv(["x_0", "x_1"], [BOTH] * 20)
+
+    found = report(breaks, "breaks")
+    assert not found.ok
+    assert "step 20: step() raised IndexError" in found.problems[0]
+
+
+def test_one_that_cannot_be_built_is_a_usage_error():
+    with pytest.raises(UsageError):
+        check_env(Config("mpe2.simple_sprad_v3"))
+
+
+def test_endless_episodes_are_a_warning():
+    class Endless(ScriptedEnv):
+        def step(self, actions):
+            self.t = 0
+            return super().step(actions)
+
+    register_env("test/endless", scripted(Endless), "never ends")
+    found = check_env(Config("test/endless"), max_seconds=0.2)
+    assert any("no episode ended" in warning for warning in found.warnings)
+
+
+def test_half_interval():
+    values = np.array([1.0, 2.0, 3.0, 4.0])
+    assert half_interval(values) == pytest.approx(1.96 * np.sqrt(5 / 3) / 2)
+    assert np.isnan(half_interval(values[:1]))
