@@ -9,15 +9,15 @@ Each figure is CPU time in one process, so that it does not depend on what else 
 
 from __future__ import annotations
 
-import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 import torch
 from roofline import bare_learning, env_work, random_batch
+from timing import cpu_seconds, medians
 
 from sfmarl.algorithms import get_algorithm
 from sfmarl.config import Config
@@ -53,7 +53,7 @@ class Budget:
 def measure(envs: Sequence[Config], learning: Config, batch_lanes: int, rounds: int) -> list[Budget]:
     """Return every budget: bookkeeping of each of `envs`, transport and learning of `learning`'s settings."""
     torch.set_num_threads(1)
-    found = []
+    found: list[Budget] = []
     for config in envs:
         limit = 0.05 if is_native(config.env) else 0.5
         value = bookkeeping_microseconds(config, rounds)
@@ -92,7 +92,7 @@ def bookkeeping_microseconds(config: Config, rounds: int) -> float:
         done = sum(bare() for _ in range(STEPS))
         return (time.process_time() - start) / done
 
-    whole, alone = _median([split_steps, env_steps], rounds)
+    whole, alone = medians([split_steps, env_steps], rounds)
     return 1e6 * (whole - alone)
 
 
@@ -122,7 +122,7 @@ def transport_microseconds(config: Config, rounds: int) -> float:
             requests.get_many(0)
             answers.get_many(0)
 
-    return 1e6 * _median([partial(cpu_seconds, steps)], rounds)[0] / (STEPS * len(splits))
+    return 1e6 * medians([partial(cpu_seconds, steps)], rounds)[0] / (STEPS * len(splits))
 
 
 def learning_ratio(config: Config, batch_lanes: int, rounds: int) -> float:
@@ -132,21 +132,8 @@ def learning_ratio(config: Config, batch_lanes: int, rounds: int) -> float:
     batch = random_batch(config.rollout, batch_lanes, spec)
     bare = bare_learning(learner, batch, config.hp.epochs, config.hp.minibatches)
     works = (lambda: learner.update(batch, 0.0), bare)
-    update, alone = _median([partial(cpu_seconds, work) for work in works], rounds)
+    update, alone = medians([partial(cpu_seconds, work) for work in works], rounds)
     return update / alone
-
-
-def cpu_seconds(work: Callable[[], object]) -> float:
-    """Return the CPU time of one call."""
-    start = time.process_time()
-    work()
-    return time.process_time() - start
-
-
-def _median(timings: Sequence[Callable[[], float]], rounds: int) -> list[float]:
-    """Return the median of each timing over `rounds`, taken in turns, after one that warms up."""
-    taken = [[timing() for timing in timings] for _ in range(rounds + 1)][1:]
-    return [statistics.median(values) for values in zip(*taken, strict=True)]
 
 
 def _plan(config: Config) -> RunPlan:

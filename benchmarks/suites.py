@@ -52,7 +52,7 @@ SUITES: dict[str, Suite] = {
         "The scripts of launch/ as they stand. Random play scores -80, a planner that assigns landmarks -23.",
         {
             "mappo": (lambda: launch_config("spread_mappo"), "launch/spread_mappo.py: central critic, V-trace"),
-            "ippo": (lambda: launch_config("spread_ippo"), "launch/spread_ippo.py: own critic, GAE"),
+            "ippo": (lambda: launch_config("spread_ippo"), "launch/spread_ippo.py: own critic, V-trace"),
             "appo": (lambda: launch_config("spread_appo"), "launch/spread_appo.py: own critic, V-trace, 4 epochs"),
         },
         gate=-40.0,

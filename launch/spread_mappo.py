@@ -15,7 +15,7 @@ CONFIG = Config(
     env="mpe2.simple_spread_v3",
     env_kwargs={"N": 3},
     algo="mappo",
-    hp=replace(get_algorithm("mappo").hyperparameters(), returns="vtrace", gamma=0.9, trace_lambda=0.9, lr=1e-3),
+    hp=replace(get_algorithm("mappo").hyperparameters(), gamma=0.9, trace_lambda=0.9, lr=1e-3),
     env_steps=2_000_000,
     num_workers=2,
 )

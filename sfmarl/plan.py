@@ -34,6 +34,8 @@ class RunPlan:
     """Torch device of inference and learning."""
     learner_threads: int
     """Torch threads of each learner."""
+    start_env_steps: int = 0
+    """Env-steps the run had taken when it was resumed: a resumed run draws new random streams, not the first ones again."""
 
     @property
     def sync(self) -> bool:

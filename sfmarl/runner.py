@@ -88,7 +88,8 @@ def resume(run_dir: str | Path, **overrides: Any) -> TrainResult:
             f"{run_dir} has taken {resumed.run_state['env_steps']:,} of its {config.env_steps:,} env-steps. "
             "Raise --env-steps to train on."
         )
-    return _run(_plan(config), resumed=resumed, notes=notes)
+    plan = replace(_plan(config), start_env_steps=resumed.run_state["env_steps"])
+    return _run(plan, resumed=resumed, notes=notes)
 
 
 def _plan(config: Config) -> RunPlan:

@@ -4,9 +4,10 @@
     returns    gae | vtrace | nstep
     surrogate  clip | pg            PPO's clipped ratio, or the plain policy gradient
 
-    ippo = own, gae, clip     mappo = state, gae, clip     appo = own, vtrace, clip     a2c = own, nstep, pg
+    ippo, appo = own, vtrace, clip     mappo = state, vtrace, clip     a2c = own, nstep, pg
 
-Every combination is legal; asynchronous MAPPO is `mappo` with `returns="vtrace"`.
+Every combination is legal. IPPO and MAPPO are published with GAE(lambda): V-trace is equal to it at policy lag 0 and is
+what keeps them right in asynchronous runs, so it is their default here. `appo` makes fewer passes over fresher data.
 
 **V-trace with several epochs.** Three policies meet: mu that acted, pi_k at the update's start, pi being optimised.
 V-trace corrects from mu to pi_k, once, with the log-probabilities stored at act time; its advantage carries rho =
@@ -51,8 +52,8 @@ class Hyperparameters:
 
     critic: Literal["own", "state"] = "state"
     """Critic's input: each agent's own observation, or a central state."""
-    returns: Literal["gae", "vtrace", "nstep"] = "gae"
-    """Return estimator; `vtrace` corrects for policy lag."""
+    returns: Literal["gae", "vtrace", "nstep"] = "vtrace"
+    """Return estimator; `vtrace` corrects for policy lag and is GAE when there is none (sync, serial)."""
     surrogate: Literal["clip", "pg"] = "clip"
     """Policy loss: PPO's clipped ratio, or the plain policy gradient."""
 

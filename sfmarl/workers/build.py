@@ -35,7 +35,8 @@ def build_rollout(
         sleep(0.001)
     splits = []
     for split in range(spec.splits):
-        seeds = [seed_for(config.seed, "env", index, split, e, generation) for e in range(spec.envs_per_split)]
+        path = (plan.start_env_steps, index, split)
+        seeds = [seed_for(config.seed, "env", *path, e, generation) for e in range(spec.envs_per_split)]
         blocks = plane.blocks(worker=index, split=split)
         for block in blocks:
             block.slots.discard_filling()
@@ -54,7 +55,7 @@ def build_inference(
     workers = range(index, plan.plane.workers, plan.plane.inference_workers)
     policies = []
     for policy, spec in enumerate(plan.policies):
-        seed = seed_for(plan.config.seed, "act", index, policy)
+        seed = seed_for(plan.config.seed, "act", plan.start_env_steps, index, policy)
         acting = make_acting(cls.build_actor(spec, hp), spec, torch.device(plan.device), seed)
         policies.append(PolicySlot(acting, plane.weights(policy)))
     blocks = [block for worker in workers for block in plane.blocks(worker=worker)]

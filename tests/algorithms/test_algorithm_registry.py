@@ -14,8 +14,8 @@ def test_presets_set_the_three_switches():
         assert isinstance(hp, entry.cls.Hyperparameters)
         assert hp is not entry.hyperparameters()
     assert switches == {
-        "ippo": ("own", "gae", "clip"),
-        "mappo": ("state", "gae", "clip"),
+        "ippo": ("own", "vtrace", "clip"),
+        "mappo": ("state", "vtrace", "clip"),
         "appo": ("own", "vtrace", "clip"),
         "a2c": ("own", "nstep", "pg"),
     }
