@@ -83,6 +83,7 @@ def about_run(recipe: str, result: TrainResult) -> dict[str, Any]:
     returns = [r for r in records if r.get(f"episode/return_team/{team}") is not None]
     kept = np.unique(np.linspace(0, len(returns) - 1, min(CURVE_POINTS, len(returns))).round().astype(int))
     lags = [r for r in records if "policy_lag/mean" in r]
+    cpu = [r["system/cpu_percent"] for r in records if "system/cpu_percent" in r]
     return {
         "recipe": recipe,
         "seed": summary["seed"],
@@ -103,6 +104,7 @@ def about_run(recipe: str, result: TrainResult) -> dict[str, Any]:
         "agent_steps": summary["agent_steps"],
         "wall_seconds": round(summary["wall_seconds"], 1),
         "agent_steps_per_second": round(summary["agent_steps_per_second"]),
+        "cpu_percent": round(float(np.mean(cpu))),
         "policy_lag_mean": round(float(np.mean([r["policy_lag/mean"] for r in lags])), 3) if lags else None,
         "policy_lag_max": max((r["policy_lag/max"] for r in lags), default=None),
         "machine": machine.describe(),

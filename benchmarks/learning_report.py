@@ -41,14 +41,15 @@ def _table(name: str, suite: Suite, grouped: dict[str, list[Run]]) -> str:
         "`a ± b` over seeds is the mean of the seeds' scores with its 95 % t-interval (a seed is one sample); per seed "
         "it is the interval over episodes.",
         "",
-        "| recipe | score over seeds | per seed | wall seconds | agent-steps/s | policy lag mean (max) |",
-        "|---|---|---|---|---|---|",
+        "| recipe | score over seeds | per seed | wall seconds | agent-steps/s | CPU | policy lag mean (max) |",
+        "|---|---|---|---|---|---|---|",
     ]
     for recipe, of_recipe in grouped.items():
         seeds = "<br>".join(f"{run['seed']}: {_interval(run['final'])}" for run in of_recipe)
         lines.append(
             f"| {recipe} | {_over_seeds(of_recipe)} | {seeds} | {_median(of_recipe, 'wall_seconds'):,.0f} "
-            f"| {_median(of_recipe, 'agent_steps_per_second'):,.0f} | {_lag(of_recipe)} |"
+            f"| {_median(of_recipe, 'agent_steps_per_second'):,.0f} | {_median(of_recipe, 'cpu_percent'):.0f} % "
+            f"| {_lag(of_recipe)} |"
         )
     lines += ["", *(f"* {recipe}: {suite.recipes[recipe][1]}" for recipe in grouped), ""]
     if suite.gate is not None:
@@ -60,8 +61,9 @@ def _table(name: str, suite: Suite, grouped: dict[str, list[Run]]) -> str:
     envs = {f"{run['env']} {run['env_kwargs']} ({run['env_version']})" for run in runs}
     machines = {machine.sentence(run["machine"]) for run in runs}
     lines += [
-        f"Environment: {'; '.join(sorted(envs))}. Wall seconds and agent-steps/s: medians over seeds, learner and "
-        f"evaluations included. Machine: {'; '.join(sorted(machines))}.",
+        f"Environment: {'; '.join(sorted(envs))}. Wall seconds, agent-steps/s and the CPU time that the run got "
+        "(100 % = one core; other programs may have taken the rest) are medians over seeds. "
+        f"Machine: {'; '.join(sorted(machines))}.",
         "",
         f"Curves: [{name}.png]({name}.png). Printed by `python benchmarks/learning.py {name}`; data in `{name}.json`.",
     ]
