@@ -1,0 +1,98 @@
+"""One process of each kind is killed at a random moment of a real run; the run goes on to its end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import psutil
+import pytest
+from small import children, config, wait_for
+
+from sfmarl.checkpoint import latest
+from sfmarl.errors import RunError
+from sfmarl.runner import train
+
+
+def kill_when_running(role: str, run_dir, errors: list, kills: int = 1) -> threading.Thread:
+    """Kill `kills` processes of `role` with SIGKILL, one after the other, once the run has recorded something."""
+
+    def work():
+        try:
+            wait_for(lambda: (run_dir / "metrics.jsonl").exists() and (run_dir / "metrics.jsonl").stat().st_size)
+            for _ in range(kills):
+                victim = wait_for(lambda: children(role))[0]
+                time.sleep(0.3)
+                victim.kill()
+                wait_for(lambda victim=victim: not victim.is_running())
+        except AssertionError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("role", ["rollout", "inference", "learner", "evaluator"])
+def test_a_killed_process_is_replaced(role, tmp_path, capsys):
+    errors: list = []
+    run_dir = tmp_path / "run"
+    killer = kill_when_running(role, run_dir, errors)
+    result = train(config(run_dir, env="tests.runs.small:Slow", env_steps=12_000))
+    killer.join()
+    assert not errors
+    assert result.summary["stopped_by"] == "finished" and result.summary["env_steps"] >= 12_000
+    assert "was killed by SIGKILL; replaced" in capsys.readouterr().out
+    assert latest(run_dir).run_state["env_steps"] >= 12_000
+    assert not children("")
+
+
+def test_the_budget_for_replacements_ends_the_run(tmp_path):
+    errors: list = []
+    run_dir = tmp_path / "run"
+    killer = kill_when_running("rollout-0", run_dir, errors, kills=2)
+    with pytest.raises(RunError, match=r"rollout worker 0 was killed by SIGKILL, for the 2\. time"):
+        train(config(run_dir, env="tests.runs.small:Slow", env_steps=10**7, max_restarts=1))
+    killer.join()
+    assert not errors and not children("")
+
+
+def _start_cli(run_dir):
+    words = "train tests.runs.small:Slow --algo ippo --num-workers 2 --num-envs-per-worker 4 --env-steps 10000000"
+    words += f" --run-dir {run_dir} --log-seconds 0.5"
+    command = [sys.executable, "-m", "sfmarl", *words.split()]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def _steps_recorded(run_dir):
+    return (run_dir / "metrics.jsonl").exists() and (run_dir / "metrics.jsonl").stat().st_size
+
+
+def test_children_end_with_a_killed_parent(tmp_path):
+    """kill -9 of the main process leaves no process and nothing in /dev/shm."""
+    before = set(os.listdir("/dev/shm"))
+    process = _start_cli(tmp_path / "run")
+    wait_for(lambda: _steps_recorded(tmp_path / "run"))
+    family = psutil.Process(process.pid).children(recursive=True)
+    assert len([p for p in family if p.name().startswith("sf-")]) == 5
+    process.kill()
+    process.communicate()
+    wait_for(lambda: not [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE])
+    assert set(os.listdir("/dev/shm")) <= before
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_run_in_order(number, code, tmp_path):
+    process = _start_cli(tmp_path / "run")
+    wait_for(lambda: _steps_recorded(tmp_path / "run"))
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=90)
+    assert process.returncode == code, err
+    assert "Traceback" not in err and "interrupted" in err + out
+    assert latest(tmp_path / "run").run_state["env_steps"] > 0
+    wait_for(lambda: not [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE])

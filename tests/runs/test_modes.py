@@ -1,0 +1,168 @@
+"""Whole runs on real processes: what each mode promises."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from small import children, config
+
+import sfmarl
+from sfmarl.checkpoint import checkpoint_paths, latest, read_best
+from sfmarl.envs.registry import load_spec
+from sfmarl.monitor.metrics import describe
+from sfmarl.runner import TrainResult, resume, train
+
+ENVELOPE = {"time", "wall_seconds", "env_steps", "agent_steps"}
+
+
+@pytest.fixture(scope="module")
+def async_run(tmp_path_factory):
+    run_dir = tmp_path_factory.mktemp("runs") / "async"
+    return train(config(run_dir, env_steps=6000, eval_env_steps=3000, eval_episodes=4, final_eval_episodes=8))
+
+
+def test_run_directory_holds_what_the_readme_says(async_run):
+    names = {path.name for path in async_run.run_dir.iterdir()}
+    assert {"config.json", "metrics.jsonl", "checkpoints", "summary.json"} <= names
+    assert any(name.startswith("events.out.tfevents") for name in names)
+    summary = json.loads((async_run.run_dir / "summary.json").read_text())
+    assert summary == async_run.summary
+    assert summary["env_steps"] >= 6000 and summary["stopped_by"] == "finished"
+    assert summary["agent_steps"] == 2 * summary["env_steps"], "phantom steps must not count"
+    assert summary["evaluation"]["episodes"] == 8 and "sum over team" in summary["evaluation"]["metric"]
+    assert summary["seed"] == 1 and summary["mode"] == "async" and summary["versions"]["torch"]
+
+
+def test_metrics_are_documented_and_complete(async_run):
+    seen = set().union(*async_run.metrics()) - ENVELOPE
+    assert not [name for name in seen if describe(name) is None]
+    for name in (
+        "throughput/agent_steps_per_second",
+        "throughput/env_steps_per_second",
+        "queue/actions_wait_milliseconds",
+        "inference/batch_rows",
+        "policy_lag/mean",
+        "learner/valid_fraction",
+        "learner/agent/loss_policy",
+        "learner/agent/kl",
+        "learner/agent/explained_variance",
+        "episode/return_team/agent",
+        "episode/return_agent/agent_0",
+        "episode/length",
+        "eval/return_team/agent",
+        "system/cpu_percent",
+        "time/rollout/env",
+    ):
+        assert name in seen
+
+
+def test_the_policy_acts_on_raw_observations(async_run):
+    policy = sfmarl.load_policy(async_run.run_dir)
+    actions = policy.act({agent: np.zeros(policy.specs["agent"].obs.shape, np.float32) for agent in policy.agents})
+    assert set(actions) == set(policy.agents) and all(action in (0, 1, 2) for action in actions.values())
+
+
+def test_nothing_is_left_running(async_run):
+    assert not children("")
+
+
+def test_resume_continues_counters_and_weights(async_run):
+    before = latest(async_run.run_dir)
+    result = resume(async_run.run_dir, env_steps=8000, eval_env_steps=0)
+    assert result.summary["env_steps"] >= 8000
+    assert result.summary["agent_steps"] == 2 * result.summary["env_steps"]
+    assert result.summary["wall_seconds"] > before.run_state["wall_seconds"]
+    after = latest(async_run.run_dir).read_policy("agent")
+    assert after.policy_version > before.read_policy("agent").policy_version
+    steps = [record["env_steps"] for record in result.metrics()]
+    assert steps == sorted(steps)
+
+
+def test_sync_has_no_lag_and_ratio_one(tmp_path):
+    """Every sample of every update was acted by the version that learns from it, so its ratio is 1."""
+    result = train(config(tmp_path / "run", mode="sync", env_steps=4000))
+    lags = [r["policy_lag/max"] for r in result.metrics() if "policy_lag/max" in r]
+    assert lags and set(lags) == {0.0}
+    ratios = [r["learner/agent/ratio_max_first"] for r in result.metrics() if "learner/agent/ratio_max_first" in r]
+    assert ratios and max(ratios) < 1e-5
+
+
+def read_records(run_dir):
+    return TrainResult(run_dir, {}).metrics()
+
+
+def _weights(run_dir):
+    return latest(run_dir).read_policy("agent").algorithm_state["tensors"]
+
+
+def test_serial_is_bit_identical_by_seed(tmp_path):
+    """Same seed: every tensor of actor, critic, optimiser and normalisers is equal to the bit; another seed differs."""
+    runs = {}
+    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
+        hp = config(tmp_path).hp
+        hp.minibatches = 2
+        train(config(tmp_path / name, env="mpe2.simple_spread_v3", mode="serial", env_steps=600, seed=seed, hp=hp))
+        runs[name] = _weights(tmp_path / name)
+    assert all((runs["a"][name] == runs["b"][name]).all() for name in runs["a"])
+    assert any((runs["a"][name] != runs["c"][name]).any() for name in runs["a"])
+
+
+def test_seeds_reach_every_environment(tmp_path):
+    """Every copy of every worker has a seed of its own; they follow `--seed`, and a resumed run draws new ones."""
+    from tests.runs.small import Recording
+
+    def seeds_of(run):
+        Recording.seeds.clear()
+        run()
+        probes = 8  # the probe's fixed seeds come first, and once per worker's split
+        return {seed for seed in Recording.seeds if seed > probes}
+
+    def settings(name, seed):
+        return config(tmp_path / name, env="tests.runs.small:Recording", mode="serial", env_steps=300, seed=seed)
+
+    first = seeds_of(lambda: train(settings("a", 1)))
+    assert len(first) == 8
+    assert seeds_of(lambda: train(settings("b", 1))) == first
+    assert not seeds_of(lambda: train(settings("c", 2))) & first
+    again = seeds_of(lambda: resume(tmp_path / "a", env_steps=600))
+    assert len(again) == 8
+    assert not again & first
+
+
+def test_several_policies_and_inference_workers(tmp_path):
+    """Teams of different sizes and spaces, each with a policy and a learner of its own."""
+    result = train(config(tmp_path / "run", env="mpe2.simple_tag_v3", num_inference_workers=2, env_steps=2000))
+    spec = load_spec(config(tmp_path, env="mpe2.simple_tag_v3"))
+    assert set(latest(result.run_dir).policy_names) == {team.name for team in spec.teams} == {"adversary", "agent"}
+    seen = set().union(*result.metrics())
+    assert {"learner/adversary/loss_policy", "learner/agent/loss_policy"} <= seen
+    assert result.summary["agent_steps"] == 4 * result.summary["env_steps"]
+
+
+def test_one_policy_for_several_teams(tmp_path):
+    """Two teams that act alike may share a policy: one learner, one set of weights."""
+    policies = {"agent_0": "player", "agent_1": "player"}
+    result = train(config(tmp_path / "run", teams="each", policies=policies, mode="serial", env_steps=400))
+    assert latest(result.run_dir).policy_names == ("player",)
+
+
+def test_stop_by_wall_time_and_by_score(tmp_path):
+    result = train(config(tmp_path / "wall", mode="serial", env_steps=10**8, wall_seconds=0.5))
+    assert result.summary["stopped_by"] == "stopped by wall_seconds"
+    result = train(
+        config(tmp_path / "score", mode="serial", env_steps=10**8, eval_env_steps=200, eval_episodes=2, stop_score=-1e9)
+    )
+    assert result.summary["stopped_by"] == "stopped by stop_score"
+    assert result.summary["env_steps"] < 2000
+
+
+def test_checkpoints_are_pruned_and_the_best_is_kept(tmp_path):
+    settings = {"eval_env_steps": 200, "eval_episodes": 2, "keep_checkpoints": 2}
+    run_dir = train(config(tmp_path / "run", mode="serial", env_steps=2000, **settings)).run_dir
+    kept = {path.name for path in checkpoint_paths(run_dir)}
+    best = read_best(run_dir)
+    assert best.checkpoint in kept and 2 <= len(kept) <= 3
+    scores = [r["eval/return_team/agent"] for r in read_records(run_dir) if "eval/return_team/agent" in r]
+    assert len(scores) >= 8 and best.score == max(scores)
