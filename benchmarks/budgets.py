@@ -25,7 +25,7 @@ from sfmarl.envs.registry import is_native, load_spec, make_vector_env
 from sfmarl.memory.block import Block
 from sfmarl.memory.plane import DataPlane
 from sfmarl.memory.queues import SharedQueue
-from sfmarl.plan import RunPlan, make_plan
+from sfmarl.run.plan import RunPlan, make_plan
 from sfmarl.workers.episodes import EpisodeLog
 from sfmarl.workers.inference import InferenceWorker, PolicySlot
 from sfmarl.workers.lockstep import ALL, LockstepSplit

@@ -22,7 +22,7 @@ import numpy as np
 from suites import SUITES
 
 from sfmarl import train
-from sfmarl.runner import TrainResult
+from sfmarl.run.runner import TrainResult
 
 HERE = Path(__file__).resolve().parent
 CURVE_POINTS = 60

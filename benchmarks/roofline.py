@@ -32,7 +32,7 @@ from sfmarl.envs.registry import is_native, load_spec, make_env, make_vector_env
 from sfmarl.envs.rows import new_obs_rows, new_outcome_rows, random_actions
 from sfmarl.models import distributions
 from sfmarl.models.acting import make_acting
-from sfmarl.plan import make_plan
+from sfmarl.run.plan import make_plan
 from sfmarl.specs import PolicySpec
 
 FORWARD_ROWS = 256

@@ -32,7 +32,7 @@ from roofline import Pieces
 from sfmarl import Config, train
 from sfmarl.algorithms import get_algorithm
 from sfmarl.envs.registry import load_spec
-from sfmarl.plan import make_plan
+from sfmarl.run.plan import make_plan
 
 HERE = Path(__file__).resolve().parent
 WINDOWS = 3

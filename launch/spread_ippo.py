@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from sfmarl import Config
 from sfmarl.algorithms import get_algorithm
-from sfmarl.launching import launch
+from sfmarl.command.launching import launch
 
 CONFIG = Config(
     env="mpe2.simple_spread_v3",

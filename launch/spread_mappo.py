@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from sfmarl import Config
 from sfmarl.algorithms import get_algorithm
-from sfmarl.launching import launch
+from sfmarl.command.launching import launch
 
 # Discount .9: a step's consequences show within ten steps, and the episode has no end of its own.
 CONFIG = Config(

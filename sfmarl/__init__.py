@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from sfmarl.config import Config as Config
     from sfmarl.errors import RunError as RunError
     from sfmarl.errors import UsageError as UsageError
-    from sfmarl.evaluate import evaluate_run as evaluate_run
-    from sfmarl.policy import load_policy as load_policy
-    from sfmarl.runner import resume as resume
-    from sfmarl.runner import train as train
+    from sfmarl.evaluation.evaluate import evaluate_run as evaluate_run
+    from sfmarl.evaluation.policy import load_policy as load_policy
+    from sfmarl.run.runner import resume as resume
+    from sfmarl.run.runner import train as train
 
 __version__ = "0.1.0"
 
@@ -27,10 +27,10 @@ _HOME = {
     "Config": "sfmarl.config",
     "RunError": "sfmarl.errors",
     "UsageError": "sfmarl.errors",
-    "evaluate_run": "sfmarl.evaluate",
-    "load_policy": "sfmarl.policy",
-    "resume": "sfmarl.runner",
-    "train": "sfmarl.runner",
+    "evaluate_run": "sfmarl.evaluation.evaluate",
+    "load_policy": "sfmarl.evaluation.policy",
+    "resume": "sfmarl.run.runner",
+    "train": "sfmarl.run.runner",
 }
 
 __all__ = ["Config", "RunError", "UsageError", "__version__", "evaluate_run", "load_policy", "resume", "train"]

@@ -2,7 +2,7 @@
 
 import sys
 
-from sfmarl.cli import main
+from sfmarl.command.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import torch
 
-from sfmarl import checkpoint as checkpoints
 from sfmarl.algorithms import get_algorithm
-from sfmarl.checkpoint import Seat
 from sfmarl.config import Config
-from sfmarl.config_file import write_config
 from sfmarl.envs.registry import load_spec
 from sfmarl.specs import PolicySpec
+from sfmarl.storage import checkpoint as checkpoints
+from sfmarl.storage.checkpoint import Seat
+from sfmarl.storage.config_file import write_config
 
 SPREAD = Config(env="mpe2.simple_spread_v3", env_kwargs={"N": 3}, algo="ippo")
 MIXED = Config(env="toy_envs:Mixed", algo="ippo")

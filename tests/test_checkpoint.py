@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 import torch
 
-from sfmarl import checkpoint as checkpoints
-from sfmarl.checkpoint import Checkpoint, Seat
-from sfmarl.checkpoint_reader import manifest_digest
-from sfmarl.durable import contained, dump_json, hash_file, original_name, parse_json, safe_name
 from sfmarl.errors import RunError, UsageError
 from sfmarl.specs import ActionSpec, ObsSpec, PolicySpec
+from sfmarl.storage import checkpoint as checkpoints
+from sfmarl.storage.checkpoint import Checkpoint, Seat
+from sfmarl.storage.checkpoint_reader import manifest_digest
+from sfmarl.storage.durable import contained, dump_json, hash_file, original_name, parse_json, safe_name
 
 FILES = (
     "manifest.json",
@@ -360,7 +360,7 @@ def test_a_kill_while_writing_leaves_the_previous_checkpoint(tmp_path):
             _, status = os.waitpid(child, 0)
             if not os.WIFSIGNALED(status):
                 break
-            from sfmarl.checkpoint import latest
+            from sfmarl.storage.checkpoint import latest
             found = latest(root, warn=lambda text: sys.exit("reported: " + text))
             assert found.env_steps in (100, 200), found.path
             if found.env_steps == 200:

@@ -17,10 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sfmarl
-from sfmarl import algorithms, launching
+from sfmarl import algorithms
 from sfmarl.algorithms import get_algorithm, list_algorithms
-from sfmarl.arguments import parse_config, parse_mapping
-from sfmarl.cli import HELP, ResumeArguments, main
+from sfmarl.command import launching
+from sfmarl.command.arguments import parse_config, parse_mapping
+from sfmarl.command.cli import HELP, ResumeArguments, main
 from sfmarl.config import Config
 from sfmarl.errors import RunError, UsageError
 
@@ -277,7 +278,7 @@ def test_a_script_started_with_another_algorithm_takes_that_preset():
 def test_help_needs_no_torch_and_the_module_is_the_command():
     """A subprocess, because this one has imported everything already."""
     check = (
-        "import sys, sfmarl; from sfmarl.cli import main; main(['--help']); sfmarl.Config; "
+        "import sys, sfmarl; from sfmarl.command.cli import main; main(['--help']); sfmarl.Config; "
         "assert 'torch' not in sys.modules and 'gymnasium' not in sys.modules"
     )
     assert subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True).stdout == HELP

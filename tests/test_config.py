@@ -12,10 +12,10 @@ import pytest
 
 from sfmarl.algorithms import get_algorithm
 from sfmarl.config import Config, default_run_dir
-from sfmarl.config_file import from_json, read_config, write_config
 from sfmarl.errors import UsageError
+from sfmarl.run.validate import validate, validate_for_env
 from sfmarl.specs import ActionSpec, EnvSpec, ObsSpec, TeamSpec
-from sfmarl.validate import validate, validate_for_env
+from sfmarl.storage.config_file import from_json, read_config, write_config
 
 
 def settings(**changes) -> Config:

@@ -10,16 +10,16 @@ import torch
 from PIL import Image
 from saved_runs import MIXED, SPREAD, save_run
 
-from sfmarl import checkpoint as checkpoints
 from sfmarl.config import Config
 from sfmarl.envs.registry import load_spec, make_env
 from sfmarl.errors import RunError, UsageError
-from sfmarl.evaluate import evaluate, evaluate_checkpoint, evaluate_run
-from sfmarl.evaluator import MAX_ENVS, Evaluator, RandomPlayer
+from sfmarl.evaluation.evaluate import evaluate, evaluate_checkpoint, evaluate_run
+from sfmarl.evaluation.evaluator import MAX_ENVS, Evaluator, RandomPlayer
+from sfmarl.evaluation.policy import load_policy
 from sfmarl.monitor.metrics import describe
-from sfmarl.policy import load_policy
 from sfmarl.seeding import seed_for
 from sfmarl.statistics import mean_interval
+from sfmarl.storage import checkpoint as checkpoints
 
 torch.set_num_threads(1)
 

@@ -10,11 +10,11 @@ from saved_runs import MIXED, SPREAD, save_run
 from toy_envs import Mixed
 
 import sfmarl
-from sfmarl import checkpoint as checkpoints
 from sfmarl.algorithms import get_algorithm
 from sfmarl.errors import RunError, UsageError
+from sfmarl.evaluation.policy import load_policy
 from sfmarl.models.acting import make_acting
-from sfmarl.policy import load_policy
+from sfmarl.storage import checkpoint as checkpoints
 
 torch.set_num_threads(1)
 

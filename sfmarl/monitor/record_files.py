@@ -17,7 +17,7 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from sfmarl.durable import replace_file
+from sfmarl.storage.durable import replace_file
 
 _SERIAL = itertools.count()
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from sfmarl.envs.registry import load_spec
-from sfmarl.plan import make_plan
-from sfmarl.runner import TrainResult
+from sfmarl.run.plan import make_plan
+from sfmarl.run.runner import TrainResult
 from sfmarl.statistics import mean_interval
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from small import children, config
 
-from sfmarl.checkpoint import checkpoint_paths, latest
 from sfmarl.errors import RunError, UsageError
-from sfmarl.runner import resume, train
+from sfmarl.run.runner import resume, train
+from sfmarl.storage.checkpoint import checkpoint_paths, latest
 
 
 def test_env_that_raises_at_construction_starts_nothing(tmp_path):

@@ -13,9 +13,9 @@ import psutil
 import pytest
 from small import children, config, wait_for
 
-from sfmarl.checkpoint import latest
 from sfmarl.errors import RunError
-from sfmarl.runner import train
+from sfmarl.run.runner import train
+from sfmarl.storage.checkpoint import latest
 
 
 def kill_when_running(role: str, run_dir, errors: list, kills: int = 1) -> threading.Thread:

@@ -1,4 +1,4 @@
-"""Whole runs that learn: the data plane, the learner and the evaluation together, on games whose best return is known."""
+"""Whole runs that learn: data plane, learner and evaluation together, on games whose best return is known."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from small import config
 
 from sfmarl.algorithms import get_algorithm
-from sfmarl.runner import train
+from sfmarl.run.runner import train
 
 OPTIMUM = 25 * 10.0
 """Penalty game (k = 0), 25 repetitions: both agents on the same corner, 10 per repetition and agent."""

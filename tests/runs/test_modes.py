@@ -9,10 +9,10 @@ import pytest
 from small import children, config
 
 import sfmarl
-from sfmarl.checkpoint import checkpoint_paths, latest, read_best
 from sfmarl.envs.registry import load_spec
 from sfmarl.monitor.metrics import describe
-from sfmarl.runner import TrainResult, resume, train
+from sfmarl.run.runner import TrainResult, resume, train
+from sfmarl.storage.checkpoint import checkpoint_paths, latest, read_best
 
 ENVELOPE = {"time", "wall_seconds", "env_steps", "agent_steps"}
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from torch import Tensor
 
-from sfmarl.durable import contained, dump_json, original_name, parse_json, parse_tensors, safe_name
 from sfmarl.errors import RunError
 from sfmarl.specs import AgentId, PolicySpec
+from sfmarl.storage.durable import contained, dump_json, original_name, parse_json, parse_tensors, safe_name
 
 FORMAT = 1
 """Version of the layout (see `checkpoint.py`)."""

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from sfmarl import __version__
-from sfmarl.arguments import parse, parse_config
+from sfmarl.command.arguments import parse, parse_config
+from sfmarl.command.launching import crash_report, guarded, train_in_run_dir
 from sfmarl.config import Config
 from sfmarl.errors import UsageError, nearest
-from sfmarl.launching import crash_report, guarded, train_in_run_dir
 
 HELP = """\
 usage: sfmarl COMMAND ... [--debug]
@@ -130,7 +130,7 @@ def _train(words: Sequence[str]) -> int:
 
 def _resume(words: Sequence[str]) -> int:
     arguments = parse(ResumeArguments, words, prog="sfmarl resume")
-    from sfmarl.runner import resume
+    from sfmarl.run.runner import resume
 
     with crash_report(arguments.run_dir):
         resume(arguments.run_dir, **arguments.overrides())
@@ -139,7 +139,7 @@ def _resume(words: Sequence[str]) -> int:
 
 def _evaluate(words: Sequence[str]) -> int:
     arguments = parse(EvaluateArguments, words, prog="sfmarl evaluate")
-    from sfmarl.evaluate import evaluate_run
+    from sfmarl.evaluation.evaluate import evaluate_run
 
     settings = {name: value for name, value in vars(arguments).items() if name != "json"}
     evaluation = evaluate_run(**settings)

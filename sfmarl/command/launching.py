@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from sfmarl.arguments import parse_config
+from sfmarl.command.arguments import parse_config
 from sfmarl.config import Config, default_run_dir
 from sfmarl.errors import RunError, SfmarlError
 
@@ -29,7 +29,7 @@ def launch(default: Config, argv: Sequence[str] | None = None) -> int:
 
 def train_in_run_dir(config: Config) -> int:
     """Train, with the run directory named beforehand so that a crash leaves its traceback there; return 0."""
-    from sfmarl.runner import train
+    from sfmarl.run.runner import train
 
     if config.run_dir is None:
         config.run_dir = default_run_dir(config)

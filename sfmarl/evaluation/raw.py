@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sfmarl.config_file import read_config
 from sfmarl.envs.codec import MASK_KEY, CodecError, ObsCodec, write_masks
 from sfmarl.envs.registry import probe_env
 from sfmarl.errors import UsageError
 from sfmarl.specs import AgentId, PolicySpec
+from sfmarl.storage.config_file import read_config
 
 
 class StoredRow(NamedTuple):

@@ -6,17 +6,17 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from sfmarl.animation import write_gif
-from sfmarl.checkpoint import Checkpoint
 from sfmarl.config import Config
-from sfmarl.config_file import read_config
 from sfmarl.envs.registry import load_spec
 from sfmarl.errors import UsageError
-from sfmarl.evaluation import Evaluation
-from sfmarl.evaluator import Evaluator, Player, RandomPlayer
-from sfmarl.policy import JointPolicy, load_policy
+from sfmarl.evaluation.animation import write_gif
+from sfmarl.evaluation.evaluator import Evaluator, Player, RandomPlayer
+from sfmarl.evaluation.policy import JointPolicy, load_policy
+from sfmarl.evaluation.result import Evaluation
 from sfmarl.seeding import seed_for
 from sfmarl.specs import EnvSpec
+from sfmarl.storage.checkpoint import Checkpoint
+from sfmarl.storage.config_file import read_config
 from sfmarl.threads import use_threads
 
 __all__ = ["Evaluation", "Evaluator", "Player", "RandomPlayer", "evaluate", "evaluate_checkpoint", "evaluate_run"]

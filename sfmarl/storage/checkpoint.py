@@ -28,8 +28,10 @@ from typing import Any
 
 from torch import nn
 
-from sfmarl.checkpoint_reader import FORMAT, NAME, Checkpoint, PolicyState, Seat, in_words, manifest_digest
-from sfmarl.durable import (
+from sfmarl.errors import RunError, UsageError, nearest
+from sfmarl.specs import PolicySpec
+from sfmarl.storage.checkpoint_reader import FORMAT, NAME, Checkpoint, PolicyState, Seat, in_words, manifest_digest
+from sfmarl.storage.durable import (
     contained,
     dump_json,
     dump_tensors,
@@ -40,8 +42,6 @@ from sfmarl.durable import (
     sync_directory,
     sync_file,
 )
-from sfmarl.errors import RunError, UsageError, nearest
-from sfmarl.specs import PolicySpec
 
 __all__ = [
     "Best",

@@ -14,7 +14,7 @@ from sfmarl.envs.registry import make_vector_env
 from sfmarl.envs.rows import new_obs_rows, new_outcome_rows, random_actions
 from sfmarl.envs.vector import ObsRows
 from sfmarl.errors import RunError, UsageError
-from sfmarl.evaluation import Evaluation
+from sfmarl.evaluation.result import Evaluation
 from sfmarl.seeding import seed_for
 from sfmarl.specs import AgentId, TeamSpec
 from sfmarl.statistics import Interval, mean_interval

@@ -7,16 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sfmarl import checkpoint
-from sfmarl.crew import Message
 from sfmarl.errors import SfmarlError
-from sfmarl.evaluate import evaluate_checkpoint
+from sfmarl.evaluation.evaluate import evaluate_checkpoint
 from sfmarl.memory.plane import DataPlane
 from sfmarl.memory.queues import LocalQueue
-from sfmarl.plan import RunPlan
-from sfmarl.processes import save_policy
+from sfmarl.run.build import build_inference, build_learner, build_rollout
+from sfmarl.run.crew import Message
+from sfmarl.run.plan import RunPlan
+from sfmarl.run.processes import save_policy
+from sfmarl.storage import checkpoint
 from sfmarl.threads import use_threads
-from sfmarl.workers.build import build_inference, build_learner, build_rollout
 from sfmarl.workers.inference import InferenceWorker
 from sfmarl.workers.learner import LearnerWorker
 from sfmarl.workers.rollout import RolloutWorker

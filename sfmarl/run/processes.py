@@ -24,13 +24,20 @@ from typing import Any, Literal
 from sfmarl.errors import SfmarlError
 from sfmarl.memory.plane import DataPlane
 from sfmarl.memory.queues import TicketQueue
-from sfmarl.plan import RunPlan
+from sfmarl.run.plan import RunPlan
 from sfmarl.threads import use_threads
 
 Role = Literal["rollout", "inference", "learner", "evaluator"]
 
 START_METHOD = "forkserver"
-PRELOAD = ("torch", "numpy", "faster_fifo", "gymnasium", "sfmarl.workers.build", "sfmarl.evaluate", "sfmarl.checkpoint")
+PRELOAD = (
+    "torch",
+    "numpy",
+    "gymnasium",
+    "sfmarl.run.build",
+    "sfmarl.evaluation.evaluate",
+    "sfmarl.storage.checkpoint",
+)
 """Imported once in the fork server: a child starts in milliseconds."""
 
 
@@ -103,7 +110,7 @@ def _end_with_parent() -> None:
 
 
 def _rollout_main(index: int, handle: Handle, pipe: Connection, report: Callable[[str, Any], None]) -> None:
-    from sfmarl.workers.build import build_rollout
+    from sfmarl.run.build import build_rollout
 
     use_threads(1)
     plan, words = handle.plan, handle.plane.words()
@@ -117,7 +124,7 @@ def _rollout_main(index: int, handle: Handle, pipe: Connection, report: Callable
 
 
 def _inference_main(index: int, handle: Handle, pipe: Connection, report: Callable[[str, Any], None]) -> None:
-    from sfmarl.workers.build import build_inference
+    from sfmarl.run.build import build_inference
 
     use_threads(1)
     words = handle.plane.words()
@@ -129,8 +136,8 @@ def _inference_main(index: int, handle: Handle, pipe: Connection, report: Callab
 
 
 def _learner_main(index: int, handle: Handle, pipe: Connection, report: Callable[[str, Any], None]) -> None:
-    from sfmarl import checkpoint
-    from sfmarl.workers.build import build_learner
+    from sfmarl.run.build import build_learner
+    from sfmarl.storage import checkpoint
 
     plan, words = handle.plan, handle.plane.words()
     use_threads(plan.learner_threads)
@@ -151,7 +158,7 @@ def _learner_main(index: int, handle: Handle, pipe: Connection, report: Callable
 
 def save_policy(plan: RunPlan, index: int, worker: Any, target: Path, report: Callable[[str, Any], None]) -> None:
     """Write a learner's policy into the checkpoint being made in `target`; reports "saved" with None or what failed."""
-    from sfmarl import checkpoint
+    from sfmarl.storage import checkpoint
 
     algorithm, config = worker.algorithm, plan.config
     try:
@@ -171,7 +178,7 @@ def save_policy(plan: RunPlan, index: int, worker: Any, target: Path, report: Ca
 
 
 def _evaluator_main(index: int, handle: Handle, pipe: Connection, report: Callable[[str, Any], None]) -> None:
-    from sfmarl.evaluate import evaluate_checkpoint
+    from sfmarl.evaluation.evaluate import evaluate_checkpoint
 
     use_threads(1)
     words, config = handle.plane.words(), handle.plan.config

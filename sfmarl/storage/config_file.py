@@ -10,8 +10,8 @@ from typing import Any, TypeVar, get_origin, get_type_hints
 from sfmarl import __version__
 from sfmarl.algorithms import get_algorithm
 from sfmarl.config import Config
-from sfmarl.durable import replace_file
 from sfmarl.errors import UsageError, nearest
+from sfmarl.storage.durable import replace_file
 
 T = TypeVar("T")
 

@@ -22,12 +22,12 @@ from multiprocessing import connection
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from sfmarl.crew import Message
 from sfmarl.errors import RunError
 from sfmarl.memory.plane import DataPlane
 from sfmarl.memory.queues import SharedQueue
-from sfmarl.plan import RunPlan
-from sfmarl.processes import PRELOAD, START_METHOD, Failure, Handle, Role, child_main
+from sfmarl.run.crew import Message
+from sfmarl.run.plan import RunPlan
+from sfmarl.run.processes import PRELOAD, START_METHOD, Failure, Handle, Role, child_main
 
 STOP_SECONDS = 10.0
 """Patience with children that were asked to stop before they are killed."""

@@ -35,7 +35,7 @@ class RunPlan:
     learner_threads: int
     """Torch threads of each learner."""
     start_env_steps: int = 0
-    """Env-steps the run had taken when it was resumed: a resumed run draws new random streams, not the first ones again."""
+    """Env-steps the run had taken when it was resumed: its random streams do not begin again."""
 
     @property
     def sync(self) -> bool:

@@ -11,18 +11,18 @@ import time
 from pathlib import Path
 from typing import Any
 
-from sfmarl import checkpoint
-from sfmarl.checkpoint import Seat
-from sfmarl.crew import Crew, Message
 from sfmarl.errors import RunError
-from sfmarl.evaluate import evaluate_checkpoint
-from sfmarl.evaluation import Evaluation
+from sfmarl.evaluation.evaluate import evaluate_checkpoint
+from sfmarl.evaluation.result import Evaluation
 from sfmarl.monitor.console import Console
 from sfmarl.monitor.metrics import MetricsWriter
 from sfmarl.monitor.recorder import Recorder
 from sfmarl.monitor.system import SystemSampler
-from sfmarl.plan import RunPlan
+from sfmarl.run.crew import Crew, Message
+from sfmarl.run.plan import RunPlan
 from sfmarl.seeding import seed_for
+from sfmarl.storage import checkpoint
+from sfmarl.storage.checkpoint import Seat
 from sfmarl.versions import package_versions
 
 POLL_SECONDS = 0.2

@@ -10,7 +10,7 @@ from PIL import Image
 
 from sfmarl.config import Config
 from sfmarl.errors import RunError, UsageError
-from sfmarl.evaluator import Evaluator, Player
+from sfmarl.evaluation.evaluator import Evaluator, Player
 
 MAX_FRAMES = 2000
 """Longer episodes are cut."""

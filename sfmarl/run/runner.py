@@ -18,25 +18,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sfmarl import checkpoint
 from sfmarl.algorithms import get_algorithm
 from sfmarl.config import Config, default_run_dir
-from sfmarl.config_file import read_config, write_config
-from sfmarl.crew import Crew
-from sfmarl.durable import replace_file
 from sfmarl.envs.registry import load_spec
 from sfmarl.errors import UsageError
+from sfmarl.evaluation.policy import JointPolicy, load_policy
 from sfmarl.memory.plane import DataPlane
 from sfmarl.monitor.console import Console
 from sfmarl.monitor.metrics import MetricsWriter
 from sfmarl.monitor.recorder import Recorder
-from sfmarl.plan import RunPlan, make_plan, resolve_workers
-from sfmarl.policy import JointPolicy, load_policy
-from sfmarl.serial import SerialCrew
+from sfmarl.run.crew import Crew
+from sfmarl.run.plan import RunPlan, make_plan, resolve_workers
+from sfmarl.run.serial import SerialCrew
+from sfmarl.run.supervisor import ProcessCrew
+from sfmarl.run.training import Interrupted, Training
+from sfmarl.run.validate import validate, validate_for_env
 from sfmarl.statistics import Interval
-from sfmarl.supervisor import ProcessCrew
-from sfmarl.training import Interrupted, Training
-from sfmarl.validate import validate, validate_for_env
+from sfmarl.storage import checkpoint
+from sfmarl.storage.config_file import read_config, write_config
+from sfmarl.storage.durable import replace_file
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from sfmarl.envs.registry import make_vector_env
 from sfmarl.memory.plane import DataPlane
 from sfmarl.memory.queues import TicketQueue
 from sfmarl.models.acting import make_acting
-from sfmarl.plan import RunPlan
+from sfmarl.run.plan import RunPlan
 from sfmarl.seeding import seed_for
 from sfmarl.workers.inference import InferenceWorker, PolicySlot
 from sfmarl.workers.learner import LearnerWorker

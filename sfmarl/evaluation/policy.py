@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 
 from sfmarl.algorithms import get_algorithm
-from sfmarl.checkpoint import Checkpoint, PolicyState, open_checkpoint
-from sfmarl.config_file import from_json
 from sfmarl.envs.codec import decode_actions
 from sfmarl.errors import RunError, UsageError, nearest
+from sfmarl.evaluation.raw import RawObservations
 from sfmarl.models.acting import Acting, make_acting
-from sfmarl.raw import RawObservations
 from sfmarl.seeding import seed_for
 from sfmarl.specs import AgentId, PolicySpec
+from sfmarl.storage.checkpoint import Checkpoint, PolicyState, open_checkpoint
+from sfmarl.storage.config_file import from_json
 
 
 def load_policy(

@@ -1,0 +1,1 @@
+"""The command line and launch scripts: words in, a call, an exit code out."""

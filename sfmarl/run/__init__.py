@@ -1,0 +1,1 @@
+"""A run: planned, wired, supervised, seen through."""
