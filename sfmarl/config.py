@@ -65,9 +65,9 @@ class Config:
     sharing: str = "full"
     """Parameters inside a team: full | none | a JSON object {agent: role}."""
     death: Literal["terminal", "masked"] = "terminal"
-    """A dead agent's return ends (`terminal`) or it goes on earning the team's reward (`masked`)."""
+    """A dead agent's return ends (`terminal`) or goes on earning (`masked`, which needs team_reward sum or mean)."""
     team_reward: Literal["env", "sum", "mean"] = "env"
-    """Reward an agent learns from: its own as the environment gives it, its team's sum, or its team's mean."""
+    """Reward learned from: each agent's own, its team's sum, or its mean over all agents, the dead included."""
     state_source: Literal["auto", "env", "joint"] = "auto"
     """Central critic's input: `env.state()`, the team's observations side by side, or whichever exists (env first)."""
 
@@ -89,6 +89,10 @@ class Config:
     """How often one component may be replaced after it was killed, before the run stops."""
     quiet: bool = False
     """Print only warnings and the final result."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.run_dir, str):
+            self.run_dir = Path(self.run_dir)
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as plain JSON types."""

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +13,7 @@ from sfmarl.config import Config
 from sfmarl.envs.registry import load_spec, make_env
 from sfmarl.errors import RunError, UsageError
 from sfmarl.evaluation.evaluate import evaluate, evaluate_checkpoint, evaluate_run
-from sfmarl.evaluation.evaluator import MAX_ENVS, Evaluator, RandomPlayer
+from sfmarl.evaluation.evaluator import MAX_ENVS, Evaluator, RandomPlayer, Stopped
 from sfmarl.evaluation.policy import load_policy
 from sfmarl.monitor.metrics import describe
 from sfmarl.seeding import seed_for
@@ -74,11 +73,36 @@ def test_returns_equal_a_plain_loop(tmp_path):
     assert same.to_json() == found.to_json()
 
 
-def test_what_agents_learn_from_does_not_change_the_score(tmp_path):
-    players = random_players(SPREAD)
-    plain = evaluate(SPREAD, players, 3, seed=1)
-    shaped = evaluate(replace(SPREAD, team_reward="sum"), random_players(SPREAD), 3, seed=1)
-    assert plain.to_json() == shaped.to_json()
+@pytest.mark.parametrize("random_baseline", [False, True], ids=["players", "baseline"])
+def test_an_evaluation_stops_at_the_next_step_and_closes_its_envs(monkeypatch, random_baseline):
+    """With `baseline`, `stop` turns true only once the players are through and the random episodes are being played."""
+    closed, asked = [], []
+    close = Evaluator.close
+    monkeypatch.setattr(Evaluator, "close", lambda self: (closed.append(self), close(self)))
+    config = Config(env="toy_envs:RandomLength")
+    whole = evaluate(config, random_players(config), 16, 0, stop=lambda: asked.append(0) or False)
+    assert len(asked) > 5
+    assert whole.episodes == 16
+    assert len(closed) == 1
+    after = len(asked) + 2 if random_baseline else 3
+    asked.clear()
+    closed.clear()
+
+    def stop() -> bool:
+        asked.append(0)
+        return len(asked) > after
+
+    with pytest.raises(Stopped):
+        evaluate(config, random_players(config), 16, 0, random_baseline=random_baseline, stop=stop)
+    assert len(asked) == after + 1
+    assert len(set(map(id, closed))) == (2 if random_baseline else 1)
+
+
+def test_the_evaluation_of_a_checkpoint_can_be_stopped(tmp_path):
+    save_run(tmp_path, SPREAD)
+    path = tmp_path / "checkpoints/step-000000000100"
+    with pytest.raises(Stopped):
+        evaluate_checkpoint(SPREAD, path, 1, 0, stop=lambda: True)
 
 
 def test_random_baseline_masks_and_scalars(tmp_path):

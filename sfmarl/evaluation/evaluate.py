@@ -10,7 +10,7 @@ from sfmarl.config import Config
 from sfmarl.envs.registry import load_spec
 from sfmarl.errors import UsageError
 from sfmarl.evaluation.animation import write_gif
-from sfmarl.evaluation.evaluator import Evaluator, Player, RandomPlayer
+from sfmarl.evaluation.evaluator import Evaluator, Player, RandomPlayer, Stopped
 from sfmarl.evaluation.policy import JointPolicy, load_policy
 from sfmarl.evaluation.result import Evaluation
 from sfmarl.seeding import seed_for
@@ -19,7 +19,16 @@ from sfmarl.storage.checkpoint import Checkpoint
 from sfmarl.storage.config_file import read_config
 from sfmarl.threads import use_threads
 
-__all__ = ["Evaluation", "Evaluator", "Player", "RandomPlayer", "evaluate", "evaluate_checkpoint", "evaluate_run"]
+__all__ = [
+    "Evaluation",
+    "Evaluator",
+    "Player",
+    "RandomPlayer",
+    "Stopped",
+    "evaluate",
+    "evaluate_checkpoint",
+    "evaluate_run",
+]
 
 
 def evaluate(
@@ -31,13 +40,15 @@ def evaluate(
     *,
     random_baseline: bool = False,
     checkpoint: str | None = None,
+    stop: Callable[[], bool] | None = None,
 ) -> Evaluation:
     """Play `episodes` whole episodes of the environment of `config` with fixed players, one per team.
 
     With `random_baseline` the same number of episodes is played with random legal actions, from the same seeds.
+    `stop` is asked before every step; once it returns True the environments are closed and Stopped is raised.
     Raises UsageError and RunError like `Evaluator`.
     """
-    evaluator = Evaluator(config, players, episodes, seed, greedy)
+    evaluator = Evaluator(config, players, episodes, seed, greedy, stop=stop)
     baseline = None
     undo_threads = use_threads(1)
     try:
@@ -45,7 +56,7 @@ def evaluate(
             pass
         if random_baseline:
             chance = {t.name: RandomPlayer(t, seed_for(seed, "random", t.name)) for t in evaluator.spec.teams}
-            baseline = evaluate(config, chance, episodes, seed, greedy=False)
+            baseline = evaluate(config, chance, episodes, seed, greedy=False, stop=stop)
         return evaluator.result(checkpoint, baseline)
     finally:
         undo_threads()
@@ -88,10 +99,20 @@ def evaluate_run(
     )
 
 
-def evaluate_checkpoint(config: Config, checkpoint: Path, episodes: int, seed: int, greedy: bool = True) -> Evaluation:
-    """Evaluate one checkpoint directory on the environment of `config`. Raises RunError when it is damaged."""
+def evaluate_checkpoint(
+    config: Config,
+    checkpoint: Path,
+    episodes: int,
+    seed: int,
+    greedy: bool = True,
+    stop: Callable[[], bool] | None = None,
+) -> Evaluation:
+    """Evaluate one checkpoint directory on the environment of `config`; `stop` as in `evaluate`.
+
+    Raises RunError when the checkpoint is damaged, Stopped when `stop` says so.
+    """
     policy = JointPolicy(Checkpoint(checkpoint), seed=seed)
-    return evaluate(config, policy.by_team, episodes, seed, greedy, checkpoint=policy.checkpoint.path.name)
+    return evaluate(config, policy.by_team, episodes, seed, greedy, checkpoint=policy.checkpoint.path.name, stop=stop)
 
 
 def _to_stderr(text: str) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -26,6 +25,10 @@ MAX_ENVS = 16
 
 MAX_EPISODE_STEPS = 100_000
 """An episode that is still running after so many steps is taken for endless."""
+
+
+class Stopped(Exception):
+    """An evaluation was told to stop before its last episode ended; there is no result. Not an error of the user's."""
 
 
 class Player(Protocol):
@@ -73,18 +76,19 @@ class Evaluator:
         greedy: bool = True,
         max_episode_steps: int = MAX_EPISODE_STEPS,
         render_mode: str | None = None,
+        stop: Callable[[], bool] | None = None,
     ) -> None:
         """Build the environments of `config`, with `render_mode` if given; `players` says who acts for each team.
 
+        `stop` is asked before every step; True ends the evaluation.
         Raises UsageError for an environment that cannot be built, a missing player, or fewer than one episode.
         """
         if episodes < 1:
             raise UsageError(f"episodes = {episodes}: an evaluation needs at least one.")
         count = min(episodes, MAX_ENVS)
         seeds = [seed_for(seed, "evaluate", e) for e in range(count)]
-        # the score is the reward as the environment gives it, whatever the agents learn from
-        self._config = config
-        self._env = make_vector_env(replace(config, team_reward="env"), count, seeds, render_mode)
+        self._config, self._stop = config, stop
+        self._env = make_vector_env(config, count, seeds, render_mode)
         self.spec = self._env.spec
         if missing := [team.name for team in self.spec.teams if team.name not in players]:
             self.close()
@@ -106,9 +110,14 @@ class Evaluator:
         return not self._left.any()
 
     def run_once(self) -> bool:
-        """Step every env that has episodes left; False when there is none. Raises RunError for an endless episode."""
+        """Step every env that has episodes left; False when there is none.
+
+        Raises Stopped when `stop` says so, RunError for an endless episode. The caller closes either way.
+        """
         if self.done:
             return False
+        if self._stop is not None and self._stop():
+            raise Stopped(f"the evaluation of {self.spec.env} was stopped")
         running = self._left > 0
         actions = [
             player.act(rows.obs, rows.action_mask, None, self._greedy)[0]

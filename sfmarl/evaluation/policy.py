@@ -37,6 +37,11 @@ def load_policy(
 
     `checkpoint` is `best` (the latest while none is marked), `latest`, a name or a path; `seed` is that of sampled
     actions; `warn` is told about damaged checkpoints that were passed over (default: a Python warning).
+
+    Weights are data and never execute. But the first observation that is not an array of the stored shape (Discrete,
+    Dict, Tuple spaces) makes `act` build the environment that the run's `config.json` names, which imports and runs
+    whatever code stands under that name: load only run directories that you trust to name code.
+
     Raises UsageError when there is none, RunError when it cannot be used.
     """
     path = Path(path)

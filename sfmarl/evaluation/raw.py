@@ -26,7 +26,11 @@ class StoredRow(NamedTuple):
 
 class RawObservations:
     """Reads raw observations. An array of the stored shape is taken as it is; for every other space (Discrete, Dict,
-    Tuple, ...) the environment named in the run's `config.json` is built once, to learn how the space is flattened."""
+    Tuple, ...) the environment named in the run's `config.json` is built once, to learn how the space is flattened.
+
+    Building it imports the code that the run directory names and runs it: such observations must only be read for run
+    directories that are trusted to name code. Arrays of the stored shape never lead there.
+    """
 
     def __init__(self, config_path: Path) -> None:
         self._config_path = config_path
@@ -70,7 +74,10 @@ class RawObservations:
 
 
 def load_codecs(config_path: Path) -> dict[str, ObsCodec]:
-    """Return team -> codec of the environment in a run's `config.json`. Raises UsageError when it cannot be built."""
+    """Return team -> codec of the environment in a run's `config.json`, which is built: the code it names is run.
+
+    Raises UsageError when it cannot be built.
+    """
     probe = probe_env(read_config(config_path))
     return {team.name: codec.obs for team, codec in zip(probe.spec.teams, probe.codecs, strict=True)}
 

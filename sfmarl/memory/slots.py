@@ -2,7 +2,7 @@
 
     FREE ----claim----> FILLING ----publish----> READY ----take----> TAKEN ----release----> FREE
     (worker)             (worker)                (learner)           (learner)
-                            `---discard---> FREE  (supervisor, when the worker died)
+                            `---discard---> FREE  (the worker's next life)
                                                         TAKEN ---discard---> FREE (a new learner, at its start)
 
 The states are words in shared memory, one per (ring position, lane), and they are the truth: whoever hears nothing
@@ -70,13 +70,23 @@ class SlotWords:
         self._move(ring, lanes, TAKEN, FREE)
 
     def discard_filling(self) -> int:
-        """FILLING -> FREE, by the supervisor once the worker is known to be dead. Returns how many slots that were.
+        """FILLING -> FREE, by a worker of a new life, once nothing is written for the old one. Returns how many.
 
         READY slots of a past life stay: every step in them is closed, they are whole.
         """
         filling = self.state == FILLING
         self.state[filling] = FREE
         return int(filling.sum())
+
+    def discard_ready(self) -> int:
+        """READY -> FREE, by a worker of a new life in sync mode, for slots that can no longer be part of an update."""
+        ready = self.state == READY
+        self.state[ready] = FREE
+        return int(ready.sum())
+
+    def every_lane_is_ready(self) -> bool:
+        """Whether each lane has a READY slot."""
+        return bool((self.state == READY).any(axis=0).all())
 
     def discard_taken(self) -> int:
         """TAKEN -> FREE, by a learner that starts after the one before it died. Returns how many slots that were."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from time import sleep
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 
 from sfmarl.algorithms import get_algorithm
 from sfmarl.envs.registry import make_vector_env
+from sfmarl.memory.block import Block
 from sfmarl.memory.plane import DataPlane
 from sfmarl.memory.queues import TicketQueue
 from sfmarl.models.acting import make_acting
@@ -38,8 +39,7 @@ def build_rollout(
         path = (plan.start_env_steps, index, split)
         seeds = [seed_for(config.seed, "env", *path, e, generation) for e in range(spec.envs_per_split)]
         blocks = plane.blocks(worker=index, split=split)
-        for block in blocks:
-            block.slots.discard_filling()
+        _tidy(blocks, plan.sync)
         env = make_vector_env(config, spec.envs_per_split, seeds)
         splits.append(
             LockstepSplit(env, blocks, HomeRoute(blocks), generation, sync=plan.sync, team_reward=config.team_reward)
@@ -47,19 +47,35 @@ def build_rollout(
     return RolloutWorker(index, generation, splits, words, inbox, inference, report)
 
 
+def _tidy(blocks: Sequence[Block], sync: bool) -> None:
+    """Give back what a past life of the worker left behind in one of its splits.
+
+    What it was filling is lost, what it had published stays. In sync mode an update takes one slot of every lane, so a
+    split that was killed while it published gives its READY slots back, too: the learner cannot be at them.
+    """
+    for block in blocks:
+        block.slots.discard_filling()
+    if sync and not all(block.slots.every_lane_is_ready() for block in blocks):
+        for block in blocks:
+            block.slots.discard_ready()
+
+
 def build_inference(
     plan: RunPlan, plane: DataPlane, index: int, inbox: TicketQueue, outboxes: Mapping[int, TicketQueue]
 ) -> InferenceWorker:
     """Build inference worker `index`, which serves the rollout workers congruent to it."""
     cls, hp = get_algorithm(plan.config.algo).cls, plan.config.hp
+    words = plane.words()
+    # a replacement draws another stream: its predecessor had made some progress
+    born = (plan.start_env_steps, int(words.progress["inference"][index]))
     workers = range(index, plan.plane.workers, plan.plane.inference_workers)
     policies = []
     for policy, spec in enumerate(plan.policies):
-        seed = seed_for(plan.config.seed, "act", plan.start_env_steps, index, policy)
+        seed = seed_for(plan.config.seed, "act", *born, index, policy)
         acting = make_acting(cls.build_actor(spec, hp), spec, torch.device(plan.device), seed)
         policies.append(PolicySlot(acting, plane.weights(policy)))
     blocks = [block for worker in workers for block in plane.blocks(worker=worker)]
-    return InferenceWorker(index, blocks, policies, plane.words(), list(workers), inbox, outboxes)
+    return InferenceWorker(index, blocks, policies, words, list(workers), inbox, outboxes)
 
 
 def build_learner(

@@ -89,7 +89,9 @@ def make_plan(config: Config, env: EnvSpec) -> RunPlan:
         stores_state=any(spec.state_source == "env" for spec in policies),
         masked_death=config.death == "masked",
     )
-    device = config.device if config.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
+    device = config.device
+    if device == "auto":
+        device = "cuda" if config.mode != "serial" and torch.cuda.is_available() else "cpu"
     return RunPlan(
         config=config,
         env=env,

@@ -27,6 +27,9 @@ from sfmarl.memory.queues import TicketQueue
 from sfmarl.run.plan import RunPlan
 from sfmarl.threads import use_threads
 
+END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Signals that ask a run to end: Ctrl-C, a service manager, a closed terminal."""
+
 Role = Literal["rollout", "inference", "learner", "evaluator"]
 
 START_METHOD = "forkserver"
@@ -72,7 +75,10 @@ class Failure:
 def child_main(role: Role, index: int, handle: Handle, pipe: Connection) -> None:
     """Run component `index` of `role` until the run stops. Exit code 0, or 1 after an exception (which is reported)."""
     _name_process(f"sf-{role}-{index}")
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the main process decides
+    for number in END_SIGNALS:
+        # they reach the whole process group, and the main process decides; a handler, since SIG_IGN would be inherited
+        # by whatever program an environment starts
+        signal.signal(number, lambda *_: None)
     faulthandler.enable()
     _end_with_parent()
 
@@ -82,9 +88,9 @@ def child_main(role: Role, index: int, handle: Handle, pipe: Connection) -> None
     words = handle.plane.words()
     try:
         _MAINS[role](index, handle, pipe, report)
-    except (BrokenPipeError, ConnectionResetError):
-        os._exit(1)  # the main process is gone
     except Exception as error:
+        if not parent_process().is_alive():
+            os._exit(1)
         if not words.stopping:
             expected = isinstance(error, SfmarlError)
             message = str(error) if expected else f"{type(error).__name__}: {error}"
@@ -171,14 +177,15 @@ def save_policy(plan: RunPlan, index: int, worker: Any, target: Path, report: Ca
             algorithm.state_dict(),
             worker.version,
         )
-    except (SfmarlError, OSError) as error:
-        report("saved", (target, str(error)))
+    except (SfmarlError, OSError, TypeError, ValueError) as error:
+        report("saved", (target, f"policy {plan.policies[index].name!r}: {error}"))
     else:
         report("saved", (target, None))
 
 
 def _evaluator_main(index: int, handle: Handle, pipe: Connection, report: Callable[[str, Any], None]) -> None:
     from sfmarl.evaluation.evaluate import evaluate_checkpoint
+    from sfmarl.evaluation.evaluator import Stopped
 
     use_threads(1)
     words, config = handle.plane.words(), handle.plan.config
@@ -188,7 +195,9 @@ def _evaluator_main(index: int, handle: Handle, pipe: Connection, report: Callab
             continue
         path, episodes, seed = pipe.recv()
         try:
-            evaluation = evaluate_checkpoint(config, path, episodes=episodes, seed=seed)
+            evaluation = evaluate_checkpoint(config, path, episodes, seed, stop=lambda: words.stopping)
+        except Stopped:
+            return
         except SfmarlError as error:
             report("warning", f"The evaluation of {path.name} failed: {error}")
             report("evaluated", (path, None))

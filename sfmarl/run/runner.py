@@ -11,6 +11,7 @@ main process: messages and counters -> Recorder -> metrics files, console; check
 from __future__ import annotations
 
 import json
+import multiprocessing
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ from sfmarl.monitor.metrics import MetricsWriter
 from sfmarl.monitor.recorder import Recorder
 from sfmarl.run.crew import Crew
 from sfmarl.run.plan import RunPlan, make_plan, resolve_workers
+from sfmarl.run.processes import END_SIGNALS
 from sfmarl.run.serial import SerialCrew
 from sfmarl.run.supervisor import ProcessCrew
 from sfmarl.run.training import Interrupted, Training
@@ -37,6 +39,7 @@ from sfmarl.statistics import Interval
 from sfmarl.storage import checkpoint
 from sfmarl.storage.config_file import read_config, write_config
 from sfmarl.storage.durable import replace_file
+from sfmarl.storage.lock import locked
 
 
 @dataclass(frozen=True)
@@ -63,14 +66,18 @@ def train(config: Config) -> TrainResult:
     Raises UsageError for settings that cannot be carried out, before anything is written; RunError when the run
     fails, with its latest checkpoint on disk; KeyboardInterrupt after Ctrl-C, likewise.
     """
+    _refuse_reimport()
     config = replace(config, hp=config.hp or get_algorithm(config.algo).hyperparameters())
     validate(config)
     plan = _plan(config)
     config = replace(config, run_dir=config.run_dir or default_run_dir(config))
     plan = replace(plan, config=config)
     config.run_dir.mkdir(parents=True, exist_ok=True)
-    write_config(config, config.run_dir / "config.json")
-    return _run(plan, resumed=None)
+    with locked(config.run_dir):
+        if (config.run_dir / "config.json").exists():
+            raise UsageError(f"{config.run_dir} holds a run already. Name another --run-dir.")
+        write_config(config, config.run_dir / "config.json")
+        return _run(plan, resumed=None)
 
 
 def resume(run_dir: str | Path, **overrides: Any) -> TrainResult:
@@ -78,9 +85,15 @@ def resume(run_dir: str | Path, **overrides: Any) -> TrainResult:
 
     Raises UsageError when there is no run or when it has reached its budget, RunError when no checkpoint can be used.
     """
+    _refuse_reimport()
     run_dir = Path(run_dir)
     config = replace(read_config(run_dir / "config.json"), run_dir=run_dir, **overrides)
     validate(config, new_run=False)
+    with locked(run_dir):
+        return _resume(config, run_dir)
+
+
+def _resume(config: Config, run_dir: Path) -> TrainResult:
     notes: list[str] = []
     resumed = checkpoint.latest(run_dir, warn=notes.append)
     if resumed.run_state["env_steps"] >= config.env_steps:
@@ -88,8 +101,23 @@ def resume(run_dir: str | Path, **overrides: Any) -> TrainResult:
             f"{run_dir} has taken {resumed.run_state['env_steps']:,} of its {config.env_steps:,} env-steps. "
             "Raise --env-steps to train on."
         )
+    if 0 < config.wall_seconds <= resumed.run_state["wall_seconds"]:
+        raise UsageError(
+            f"{run_dir} has trained for {resumed.run_state['wall_seconds']:.0f} of {config.wall_seconds:.0f} seconds. "
+            "Raise --wall-seconds to train on (0 = no limit)."
+        )
     plan = replace(_plan(config), start_env_steps=resumed.run_state["env_steps"])
+    write_config(config, run_dir / "config.json")
     return _run(plan, resumed=resumed, notes=notes)
+
+
+def _refuse_reimport() -> None:
+    """Every process of a run imports the script that started it; an unguarded call would run again there."""
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise UsageError(
+            "train() was called while a process of a run imported your script: put the call under "
+            '`if __name__ == "__main__":`.'
+        )
 
 
 def _plan(config: Config) -> RunPlan:
@@ -155,7 +183,7 @@ def _interruptible(training: Training) -> Iterator[None]:
         training.interrupted = number
 
     try:
-        old = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+        old = {number: signal.signal(number, on_signal) for number in END_SIGNALS}
     except ValueError:  # not the main thread of the program: its signals are not ours
         old = {}
     try:

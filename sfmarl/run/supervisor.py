@@ -16,18 +16,22 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
-from multiprocessing import connection
+from multiprocessing import connection, forkserver
 from multiprocessing.connection import Connection
 from pathlib import Path
+
+import psutil
 
 from sfmarl.errors import RunError
 from sfmarl.memory.plane import DataPlane
 from sfmarl.memory.queues import SharedQueue
 from sfmarl.run.crew import Message
 from sfmarl.run.plan import RunPlan
-from sfmarl.run.processes import PRELOAD, START_METHOD, Failure, Handle, Role, child_main
+from sfmarl.run.processes import END_SIGNALS, PRELOAD, START_METHOD, Failure, Handle, Role, child_main
 
 STOP_SECONDS = 10.0
 """Patience with children that were asked to stop before they are killed."""
@@ -42,15 +46,22 @@ class Child:
     process: multiprocessing.process.BaseProcess
     pipe: Connection
     restarts: int = 0
+    started: bool = False
+    """It has built its component."""
 
     @property
     def name(self) -> str:
         """For messages: `rollout worker 1`."""
-        return self.role if self.role in ("learner", "evaluator") and self.index == 0 else _title(self.role, self.index)
+        if self.role in ("rollout", "inference"):
+            return f"{self.role} worker {self.index}"
+        return self.role if self.index == 0 else f"{self.role} {self.index}"
 
-
-def _title(role: Role, index: int) -> str:
-    return f"{role} worker {index}" if role in ("rollout", "inference") else f"{role} {index}"
+    def is_running(self) -> bool:
+        """Ask the kernel: a sentinel also falls silent when the fork server, not the child, has died."""
+        try:
+            return psutil.Process(self.process.pid).status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return False
 
 
 class ProcessCrew:
@@ -63,8 +74,10 @@ class ProcessCrew:
         self._context.set_forkserver_preload(list(PRELOAD))
         self._max_restarts = max_restarts
         self._failing = False
+        self._fork_server_died = False
         self._saving: dict[int, Path] = {}
         self._evaluating: Path | None = None
+        self._pending: list[Message] = []
         spec = plan.plane
         self._handle = Handle(
             plan=plan,
@@ -78,6 +91,8 @@ class ProcessCrew:
     def start(self) -> None:
         """See Crew."""
         spec = self._handle.plan.plane
+        with _signals_ignored():
+            forkserver.ensure_running()
         for role, count in (
             ("learner", spec.policies),
             ("inference", spec.inference_workers),
@@ -90,63 +105,94 @@ class ProcessCrew:
     def _spawn(self, role: Role, index: int, restarts: int) -> None:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(
-            target=child_main, args=(role, index, self._handle, theirs), name=f"sfmarl-{role}-{index}", daemon=True
+            target=child_main, args=(role, index, self._handle, theirs), name=f"sfmarl-{role}-{index}"
         )
-        process.start()
-        theirs.close()
+        try:
+            process.start()
+        except (OSError, EOFError) as error:
+            self._failing = True
+            raise RunError(
+                f"no process could be started for {role} {index}: {error}. Was the fork server killed, or is the limit "
+                "of processes (ulimit -u) reached?"
+            ) from error
+        finally:
+            theirs.close()
         self._children[role, index] = Child(role, index, process, ours, restarts)
 
     def poll(self, timeout: float) -> list[Message]:
         """See Crew."""
+        if self._pending:
+            return self._drain()
         children = {child.pipe: child for child in self._children.values()}
-        sentinels = {child.process.sentinel: child for child in self._children.values()}
-        messages: list[Message] = []
+        sentinels = {}
+        if not self._fork_server_died:
+            sentinels = {child.process.sentinel: child for child in self._children.values()}
+        if not children:
+            time.sleep(timeout)
         dead: list[Child] = []
         for ready in connection.wait([*children, *sentinels], timeout):
             if ready in sentinels:
                 dead.append(sentinels[ready])
             else:
-                messages += self._receive(children[ready])
+                self._receive(children[ready])
         for child in dead:
-            messages += self._receive(child)
-            messages += self._bury(child)
+            self._receive(child)
+            self._bury(child)
+        return self._drain()
+
+    def _drain(self) -> list[Message]:
+        messages, self._pending = self._pending, []
         return messages
 
-    def _receive(self, child: Child) -> list[Message]:
-        messages = []
+    def _receive(self, child: Child) -> None:
+        """Read what a child has said. Raises RunError for the first failure reported; later ones are dropped."""
         try:
             while child.pipe.poll():
                 kind, payload = child.pipe.recv()
                 if kind == "failed":
                     if self._failing:
-                        continue  # the first failure was told; what follows from it is not
+                        continue
                     self._failing = True
                     raise self._failed(child, payload)
+                if kind == "started":
+                    child.started = True
                 if kind == "saved":
                     self._saving.pop(child.index, None)
                 if kind == "evaluated":
                     self._evaluating = None
-                messages.append(Message(child.role, child.index, kind, payload))
-        except (EOFError, ConnectionResetError):
+                self._pending.append(Message(child.role, child.index, kind, payload))
+        except (EOFError, OSError):
             pass  # it ended: the sentinel says the rest
-        return messages
 
     def _failed(self, child: Child, failure: Failure) -> RunError:
         path = self._handle.run_dir / "crash.txt"
         try:
             path.write_text(f"{child.name}\n{failure.traceback}", encoding="utf-8")
         except OSError as error:
-            path = f"nowhere ({error.strerror})"
+            return RunError(f"{child.name} failed: {failure.message}\n{path} cannot be written: {error.strerror}.")
         return RunError(f"{child.name} failed: {failure.message}\nThe traceback is in {path}.")
 
-    def _bury(self, child: Child) -> list[Message]:
-        """Replace a child that was killed, unless the run is failing. Raises RunError when its budget is spent."""
+    def _bury(self, child: Child) -> None:
+        """Replace a child that was killed, unless the run is ending. Raises RunError when it must not be replaced."""
+        if child.is_running() and not _ends_soon(child):
+            self._failing = self._fork_server_died = True
+            raise RunError(
+                "the fork server was killed: nothing that dies can be replaced any more. `sfmarl resume` goes on from "
+                "the checkpoint."
+            )
         child.process.join()
         child.pipe.close()
         del self._children[child.role, child.index]
         reason = _reason(child.process.exitcode)
-        if self._failing:
-            return self._answer_for(child, reason)
+        self._answer_for(child, reason)
+        if self._failing or self.words.stopping:
+            return
+        if not child.started and child.process.exitcode >= 0:
+            self._failing = True
+            raise RunError(
+                f"{child.name} {reason} before it could start. If a script of yours calls train(), the call must stand "
+                'under `if __name__ == "__main__":`.'
+            )
         if child.restarts >= self._max_restarts:
             self._failing = True
             raise RunError(
@@ -158,30 +204,35 @@ class ProcessCrew:
             self.words.generation[child.index] += 1
         self._spawn(child.role, child.index, child.restarts + 1)
         text = f"{child.name} {reason}; replaced ({child.restarts + 1} of {self._max_restarts})."
-        return [Message(child.role, child.index, "warning", text), *self._answer_for(child, reason)]
+        self._pending.append(Message(child.role, child.index, "warning", text))
 
-    def _answer_for(self, child: Child, reason: str) -> list[Message]:
+    def _answer_for(self, child: Child, reason: str) -> None:
         """Answer in a dead child's place what it was asked, so that nobody waits for it."""
-        messages = []
         if child.role == "learner" and child.index in self._saving:
             target = self._saving.pop(child.index)
-            messages.append(Message("learner", child.index, "saved", (target, f"{child.name} {reason}")))
+            self._pending.append(Message("learner", child.index, "saved", (target, f"{child.name} {reason}")))
         if child.role == "evaluator" and self._evaluating is not None:
-            messages.append(Message("evaluator", child.index, "evaluated", (self._evaluating, None)))
+            self._pending.append(Message("evaluator", child.index, "evaluated", (self._evaluating, None)))
             self._evaluating = None
-        return messages
 
     def save(self, target: Path) -> None:
         """See Crew."""
-        for (role, index), child in self._children.items():
-            if role == "learner":
-                self._saving[index] = target
-                self._send(child, ("save", target))
+        for index in range(self._handle.plan.plane.policies):
+            child = self._children.get(("learner", index))
+            if child is None:
+                self._pending.append(Message("learner", index, "saved", (target, f"learner {index} is gone")))
+                continue
+            self._saving[index] = target
+            self._send(child, ("save", target))
 
     def evaluate(self, checkpoint: Path, episodes: int, seed: int) -> None:
         """See Crew."""
+        child = self._children.get(("evaluator", 0))
+        if child is None:
+            self._pending.append(Message("evaluator", 0, "evaluated", (checkpoint, None)))
+            return
         self._evaluating = checkpoint
-        self._send(self._children["evaluator", 0], (checkpoint, episodes, seed))
+        self._send(child, (checkpoint, episodes, seed))
 
     @staticmethod
     def _send(child: Child, command: tuple) -> None:
@@ -193,32 +244,54 @@ class ProcessCrew:
         return [os.getpid(), *(child.process.pid for child in self._children.values())]
 
     def stop(self) -> list[Message]:
-        """See Crew. Children that do not end within STOP_SECONDS are killed."""
+        """See Crew. Children that do not end within STOP_SECONDS are killed, all of them at once at a second Ctrl-C."""
         self.words.stop()
         deadline = time.monotonic() + STOP_SECONDS
-        messages: list[Message] = []
-        alive = list(self._children.values())
-        while alive:
-            for child in alive:
-                messages += self._last_words(child)  # also because a full pipe would keep a child from ending
-            alive = [child for child in alive if child.process.is_alive()]
-            if time.monotonic() > deadline:
-                for child in alive:
-                    child.process.kill()
-            if alive:
-                connection.wait([child.process.sentinel for child in alive], 0.05)
-        for child in self._children.values():
-            child.process.join()
-            messages += self._last_words(child)
-            child.pipe.close()
-        self._children.clear()
-        return messages
-
-    def _last_words(self, child: Child) -> list[Message]:
         try:
-            return self._receive(child)
-        except RunError:
-            return []  # the run is ending already: what ended it is told, not what followed
+            while any(child.is_running() for child in self._children.values()) and time.monotonic() < deadline:
+                for child in self._children.values():
+                    self._last_words(child)  # also because a full pipe would keep a child from ending
+                time.sleep(0.02)
+        finally:
+            for child in self._children.values():
+                if child.is_running():
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(child.process.pid, signal.SIGKILL)
+                child.process.join()
+                self._last_words(child)
+                child.pipe.close()
+            self._children.clear()
+        return self._drain()
+
+    def _last_words(self, child: Child) -> None:
+        with contextlib.suppress(RunError):  # what ended the run is told, not what followed
+            self._receive(child)
+
+
+def _ends_soon(child: Child) -> bool:
+    """Wait for a child whose sentinel fell silent: between that and its end lie some microseconds, if it is dying."""
+    deadline = time.monotonic() + 1.0
+    while child.is_running() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    return not child.is_running()
+
+
+@contextlib.contextmanager
+def _signals_ignored() -> Iterator[None]:
+    """Ignore the signals that end a run; what is started meanwhile inherits that.
+
+    The fork server needs it: a terminal's Ctrl-C and a service manager's SIGTERM reach the whole process group, and
+    who answers them is the main process alone.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    old = {number: signal.signal(number, signal.SIG_IGN) for number in END_SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
 
 
 def _reason(exitcode: int | None) -> str:

@@ -11,8 +11,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from sfmarl.errors import RunError
+from sfmarl.errors import RunError, SfmarlError
 from sfmarl.evaluation.evaluate import evaluate_checkpoint
+from sfmarl.evaluation.evaluator import Stopped
 from sfmarl.evaluation.result import Evaluation
 from sfmarl.monitor.console import Console
 from sfmarl.monitor.metrics import MetricsWriter
@@ -62,6 +63,7 @@ class Training:
         self._evaluate_saved = False
         self._evaluating: Path | None = None
         self._reached_score = False
+        self._warned_of_numbers: set[int] = set()
         self._start_steps = recorder.env_steps, recorder.agent_steps
         self._start_wall = recorder.wall_seconds
 
@@ -77,7 +79,7 @@ class Training:
                 self._keep_schedule()
             self._record()
             self._save_now()
-        except RunError:
+        except Exception:
             self._save_after_failure()
             raise
         finally:
@@ -105,12 +107,21 @@ class Training:
                 self._recorder.episodes.add(*message.payload)
             case "update":
                 self._recorder.learned(message.index, message.payload)
+                self._watch_numbers(message.index, message.payload)
             case "warning":
                 self._warn(message.payload)
             case "saved":
                 self._on_saved(message.index, *message.payload)
             case "evaluated":
                 self._on_evaluated(*message.payload)
+
+    def _watch_numbers(self, policy: int, metrics: dict[str, float]) -> None:
+        if metrics.get("skipped_updates", 0.0) > 0.0 and policy not in self._warned_of_numbers:
+            self._warned_of_numbers.add(policy)
+            self._warn(
+                f"policy {self._plan.policies[policy].name!r}: optimiser steps are skipped because the loss or its "
+                "gradient is not finite. Does the environment return NaN or infinite observations or rewards?"
+            )
 
     def _warn(self, text: str) -> None:
         self._console.message(text, "warning")
@@ -122,8 +133,7 @@ class Training:
             self._record()
         if self._saving is not None:
             if now - self._last_save > SAVE_SECONDS:
-                self._warn(f"a learner did not save within {SAVE_SECONDS:.0f} s; this checkpoint is given up.")
-                self._saving = None
+                self._give_up_save()
             return
         due = self._config.eval_env_steps and self._recorder.env_steps >= self._next_evaluation
         if due and self._evaluating is None:
@@ -231,22 +241,42 @@ class Training:
         while self._saving is not None and time.monotonic() < deadline:
             for message in self._crew.poll(POLL_SECONDS):
                 self._handle(message)
+        if self._saving is not None:
+            self._give_up_save()
+
+    def _give_up_save(self) -> None:
+        who = ", ".join(self._plan.policies[index].name for index in sorted(self._unsaved))
+        self._warn(f"no checkpoint was written: the learner of {who} did not answer within {SAVE_SECONDS:.0f} s.")
+        self._saving = None
 
     def _save_after_failure(self) -> None:
         """Keep what was learned since the last checkpoint, if the learners still answer."""
         with contextlib.suppress(RunError):  # the first failure is told; the checkpoint before it stands
             self._save_now()
 
+    def _final_evaluation(self) -> Evaluation | None:
+        """Evaluate the last checkpoint; after a signal, or if it fails, the run's summary goes without."""
+        config = self._config
+        if self._saved is None or not config.final_eval_episodes:
+            return None
+        seed = seed_for(config.seed, "final evaluation")
+        try:
+            evaluation = evaluate_checkpoint(
+                config, self._saved, config.final_eval_episodes, seed, stop=lambda: self.interrupted > 0
+            )
+        except Stopped:
+            return None
+        except SfmarlError as error:
+            self._warn(f"the final evaluation failed: {error}")
+            return None
+        self._write(evaluation.scalars())
+        self._consider_best(self._saved, evaluation)
+        return evaluation
+
     def _summary(self, reason: str) -> dict[str, Any]:
         config, recorder = self._config, self._recorder
         seconds = max(recorder.wall_seconds - self._start_wall, 1e-9)
-        evaluation = None
-        if self._saved is not None and config.final_eval_episodes and not self.interrupted:
-            evaluation = evaluate_checkpoint(
-                config, self._saved, config.final_eval_episodes, seed_for(config.seed, "final evaluation")
-            )
-            self._write(evaluation.scalars())
-            self._consider_best(self._saved, evaluation)
+        evaluation = self._final_evaluation()
         best = self._best
         return {
             "stopped_by": reason,

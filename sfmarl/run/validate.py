@@ -14,7 +14,7 @@ import torch
 
 from sfmarl.algorithms import get_algorithm
 from sfmarl.config import Config
-from sfmarl.errors import UsageError
+from sfmarl.errors import UsageError, nearest
 from sfmarl.specs import EnvSpec, TeamSpec
 
 _AT_LEAST: dict[str, float] = {
@@ -62,6 +62,11 @@ def validate(config: Config, *, new_run: bool = True) -> None:
             "stop_score is compared with periodic evaluations, and eval_env_steps = 0 turns them off. "
             "Set eval_env_steps, or leave stop_score out."
         )
+    if config.death == "masked" and config.team_reward == "env":
+        raise UsageError(
+            "death = masked lets the return of a dead agent go on, but with team_reward = env it would earn nothing: "
+            "environments reward only the living. Take team_reward = sum or mean, or death = terminal."
+        )
     _check_words(config)
     if new_run and config.run_dir is not None:
         _check_free(config.run_dir)
@@ -70,8 +75,8 @@ def validate(config: Config, *, new_run: bool = True) -> None:
 def validate_for_env(config: Config, spec: EnvSpec, num_workers: int) -> None:
     """Check settings against the environment that was found, with `num_workers` rollout workers.
 
-    Raises UsageError for policies of unknown teams, one policy for teams that observe or act differently, a global
-    state that does not exist, and a batch that could never be full.
+    Raises UsageError for policies of unknown teams, roles of unknown agents, one policy for teams that observe or act
+    differently, a global state that does not exist, and a batch that could never be full.
     """
     names = [team.name for team in spec.teams]
     players: dict[str, list[TeamSpec]] = {}
@@ -79,19 +84,44 @@ def validate_for_env(config: Config, spec: EnvSpec, num_workers: int) -> None:
         raise UsageError(f"policies names the team {unknown!r}, but the teams of {spec.env} are {', '.join(names)}.")
     for team in spec.teams:
         players.setdefault(config.policies.get(team.name, team.name), []).append(team)
+    _check_roles(config, spec)
     for policy, teams in players.items():
         _check_same_spaces(policy, teams)
-        agent_steps = config.rollout * num_workers * config.num_envs_per_worker * sum(len(t.agents) for t in teams)
-        if config.batch_size > config.ring * agent_steps:
-            raise UsageError(
-                f"batch_size = {config.batch_size} can never be reached: all slots of policy {policy!r} hold "
-                f"{config.ring * agent_steps} agent-steps (ring x rollout x workers x envs x agents). "
-                f"Take at most that, or raise rollout, num_envs_per_worker or num_workers."
-            )
+        _check_batch(config, spec, policy, teams, num_workers)
     if config.state_source == "env" and spec.state_shape is None and not spec.state_is_joint:
         raise UsageError(
             f"state_source = 'env', but {spec.env} has no state(). Take state_source = 'joint' "
             "(the team's observations side by side), or an algorithm without a central critic."
+        )
+
+
+def _check_roles(config: Config, spec: EnvSpec) -> None:
+    if config.sharing in ("full", "none"):
+        return
+    agents = [str(agent) for team in spec.teams for agent in team.agents]
+    if unknown := [name for name in json.loads(config.sharing) if name not in agents]:
+        raise UsageError(
+            f"sharing gives roles to {', '.join(map(repr, unknown))}, but the agents of {spec.env} are "
+            f"{', '.join(agents)}.{nearest(unknown[0], agents)}"
+        )
+
+
+def _check_batch(config: Config, spec: EnvSpec, policy: str, teams: list[TeamSpec], num_workers: int) -> None:
+    """Raise UsageError for a batch that the slots of `policy` cannot hold while a new slot is being filled.
+
+    A batch takes whole slots. The workers claim a ring position for all its lanes at once, so one that a batch took
+    only in part stays closed until the next batch: the batch must fit into the other `ring - 1` positions.
+    """
+    size = len(teams[0].agents)
+    agents = 1 if spec.turn_based else size
+    lanes = num_workers * config.num_envs_per_worker * len(teams) * (size if spec.turn_based else 1)
+    per_slot = config.rollout * agents
+    most = (config.ring - 1) * lanes
+    if -(-config.batch_size // per_slot) > most:
+        raise UsageError(
+            f"batch_size = {config.batch_size} can never be reached: policy {policy!r} can learn from at most "
+            f"{most * per_slot} agent-steps at once, (ring - 1) x {lanes} lanes x {per_slot} agent-steps of a slot. "
+            f"Take at most that, or raise ring, rollout, num_envs_per_worker or num_workers."
         )
 
 

@@ -65,7 +65,10 @@ def from_json(cls: type[T], data: Any, origin: str) -> T:
     required = {f.name for f in fields(cls) if f.init and f.default is MISSING and f.default_factory is MISSING}
     for name in required - values.keys():
         raise UsageError(f"{origin} lacks the setting {name!r}.")
-    return cls(**values)
+    try:
+        return cls(**values)
+    except UsageError as error:
+        raise UsageError(f"{origin}: {error}") from error
 
 
 def _restore(hint: Any, value: Any) -> Any:

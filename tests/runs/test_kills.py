@@ -15,7 +15,7 @@ from small import children, config, wait_for
 
 from sfmarl.errors import RunError
 from sfmarl.run.runner import train
-from sfmarl.storage.checkpoint import latest
+from sfmarl.storage.checkpoint import checkpoint_paths, latest
 
 
 def kill_when_running(role: str, run_dir, errors: list, kills: int = 1) -> threading.Thread:
@@ -51,6 +51,43 @@ def test_a_killed_process_is_replaced(role, tmp_path, capsys):
     assert not children("")
 
 
+def test_a_killed_learner_goes_on_from_its_checkpoint(tmp_path):
+    """Not from scratch: versions go on counting, and so do the optimiser's steps."""
+    run_dir, before = tmp_path / "run", []
+
+    def kill():
+        wait_for(lambda: len(checkpoint_paths(run_dir)) > 2)
+        before.append(latest(run_dir).read_policy("agent"))
+        children("learner")[0].kill()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    train(config(run_dir, env="tests.runs.small:Slow", env_steps=12_000, checkpoint_seconds=0.5))
+    killer.join()
+    after = latest(run_dir).read_policy("agent")
+    assert after.policy_version > before[0].policy_version > 1
+    steps = [name for name in after.algorithm_state["tensors"] if name.endswith("step")]
+    assert steps
+    for name in steps:
+        assert (after.algorithm_state["tensors"][name] > before[0].algorithm_state["tensors"][name]).all()
+
+
+def test_a_killed_fork_server_ends_the_run_with_a_checkpoint(tmp_path):
+    run_dir = tmp_path / "run"
+
+    def kill():
+        wait_for(lambda: (run_dir / "metrics.jsonl").exists() and (run_dir / "metrics.jsonl").stat().st_size)
+        psutil.Process(children("learner")[0].ppid()).kill()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    with pytest.raises(RunError, match="fork server was killed"):
+        train(config(run_dir, env="tests.runs.small:Slow", env_steps=10**7))
+    killer.join()
+    assert latest(run_dir).run_state["env_steps"] > 0
+    wait_for(lambda: not children(""))
+
+
 def test_the_budget_for_replacements_ends_the_run(tmp_path):
     errors: list = []
     run_dir = tmp_path / "run"
@@ -65,7 +102,7 @@ def _start_cli(run_dir):
     words = "train tests.runs.small:Slow --algo ippo --num-workers 2 --num-envs-per-worker 4 --env-steps 10000000"
     words += f" --run-dir {run_dir} --log-seconds 0.5"
     command = [sys.executable, "-m", "sfmarl", *words.split()]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
 def _steps_recorded(run_dir):
@@ -85,14 +122,44 @@ def test_children_end_with_a_killed_parent(tmp_path):
     assert set(os.listdir("/dev/shm")) <= before
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_the_run_in_order(number, code, tmp_path):
+@pytest.mark.parametrize(
+    ("number", "code", "group"),
+    [(signal.SIGINT, 130, True), (signal.SIGTERM, 143, False), (signal.SIGTERM, 143, True)],
+    ids=["ctrl-c", "kill", "service manager"],
+)
+def test_a_signal_ends_the_run_in_order(number, code, group, tmp_path):
+    """To the main process alone or to the whole process group: a checkpoint of what was learned, and nobody left."""
     process = _start_cli(tmp_path / "run")
     wait_for(lambda: _steps_recorded(tmp_path / "run"))
     family = psutil.Process(process.pid).children(recursive=True)
-    process.send_signal(number)
+    if group:
+        os.killpg(process.pid, number)
+    else:
+        process.send_signal(number)
     out, err = process.communicate(timeout=90)
     assert process.returncode == code, err
     assert "Traceback" not in err and "interrupted" in err + out
+    assert "replaced" not in out
     assert latest(tmp_path / "run").run_state["env_steps"] > 0
     wait_for(lambda: not [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE])
+
+
+def test_ctrl_c_during_start_up(tmp_path):
+    process = _start_cli(tmp_path / "run")
+    wait_for(lambda: (tmp_path / "run" / "config.json").exists())
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=90)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err + out
+
+
+def test_a_script_without_main_guard_is_told(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sfmarl\n"
+        f"sfmarl.train(sfmarl.Config(env='games/climbing', algo='ippo', run_dir=r'{tmp_path}/run', quiet=True))\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=90)
+    assert done.returncode == 1
+    assert "__main__" in done.stderr
+    assert "replaced" not in done.stdout
