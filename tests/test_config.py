@@ -56,8 +56,12 @@ def test_defaults_are_legal():
         ({"env_kwargs": {1: 2}}, ["env_kwargs", "string"]),
         ({"policies": {"agent": 3}}, ["policies", "agent"]),
         ({"hp": {"lr": 1e-3}}, ["hp", "dict", "mappo"]),
-        ({"hp": replace(get_algorithm("mappo").hyperparameters(), adam_eps="small")}, ["adam_eps", "small", "float"]),
-        ({"run_dir": "runs/x"}, ["run_dir", "str", "Path"]),
+        (
+            {"hp": replace(get_algorithm("mappo").hyperparameters(), lr_schedule="cosin")},
+            ["lr_schedule", "cosin", "constant | linear | cosine"],
+        ),
+        ({"death": "masked"}, ["death = masked", "team_reward = env", "sum or mean"]),
+        ({"run_dir": 5}, ["run_dir", "int", "Path"]),
     ],
 )
 def test_a_mistake_is_named_with_what_to_do(changes, words):
@@ -106,14 +110,48 @@ def team(name: str, agents: int, obs: int = 4) -> TeamSpec:
 
 
 TWO_TEAMS = EnvSpec("scripted", (team("fox", 2), team("hare", 1)))
+EQUAL_TEAMS = EnvSpec("scripted", (team("fox", 2), team("hare", 2)))
 
 
-def test_the_largest_possible_batch_is_every_slot_of_the_policy():
-    largest = 3 * 8 * 2 * 4 * 1  # ring, rollout, workers, envs, agents of the smaller team
-    sizes = {"ring": 3, "rollout": 8, "num_envs_per_worker": 4}
-    validate_for_env(settings(batch_size=largest, **sizes), TWO_TEAMS, num_workers=2)
-    with pytest.raises(UsageError, match=rf"batch_size = {largest + 1}.*'hare'.*{largest} agent-steps"):
-        validate_for_env(settings(batch_size=largest + 1, **sizes), TWO_TEAMS, num_workers=2)
+@pytest.mark.parametrize(
+    ("spec", "changes", "tightest", "largest"),
+    [
+        # (ring - 1) * rollout * workers * envs * agents of the smaller team
+        (TWO_TEAMS, {}, "hare", 2 * 8 * 2 * 4 * 1),
+        (TWO_TEAMS, {"ring": 2}, "hare", 1 * 8 * 2 * 4 * 1),
+        (replace(TWO_TEAMS, turn_based=True), {}, "hare", 2 * 8 * 2 * 4 * 1),
+        # one policy of both teams has twice the lanes; agents that take turns are lanes of their own
+        (EQUAL_TEAMS, {"policies": {"fox": "both", "hare": "both"}}, "both", 2 * 8 * 2 * 4 * (2 + 2)),
+        (replace(EQUAL_TEAMS, turn_based=True), {}, "fox", 2 * 8 * 2 * 4 * 2),
+    ],
+)
+def test_the_largest_batch_leaves_one_ring_position_to_be_filled(spec, changes, tightest, largest):
+    sizes = {"ring": 3, "rollout": 8, "num_envs_per_worker": 4} | changes
+    validate_for_env(settings(batch_size=largest, **sizes), spec, num_workers=2)
+    with pytest.raises(UsageError, match=rf"batch_size = {largest + 1}.*{tightest!r}.*{largest} agent-steps"):
+        validate_for_env(settings(batch_size=largest + 1, **sizes), spec, num_workers=2)
+
+
+def test_a_batch_counts_in_whole_slots():
+    """Slots of 8 steps x 2 agents: 17 agent-steps are two slots, and one lane with a ring of 2 spares one."""
+    one_lane = {"ring": 2, "rollout": 8, "num_envs_per_worker": 1, "num_splits": 1}
+    foxes = EnvSpec("scripted", (team("fox", 2),))
+    validate_for_env(settings(batch_size=9, **one_lane), foxes, num_workers=1)
+    with pytest.raises(UsageError, match="16 agent-steps"):
+        validate_for_env(settings(batch_size=17, **one_lane), foxes, num_workers=1)
+
+
+def test_roles_of_agents_that_do_not_exist_are_refused():
+    validate_for_env(settings(sharing='{"fox_0": "a", "fox_1": "b", "hare_0": "a"}'), TWO_TEAMS, num_workers=1)
+    with pytest.raises(UsageError, match=r"'fox_7', 'wolf'.*fox_0, fox_1, hare_0.*Did you mean 'fox_"):
+        validate_for_env(settings(sharing='{"fox_0": "a", "fox_7": "b", "wolf": "b"}'), TWO_TEAMS, num_workers=1)
+    numbered = EnvSpec("scripted", (replace(team("fox", 2), agents=(0, 1)),))
+    validate_for_env(settings(sharing='{"0": "a", "1": "b"}'), numbered, num_workers=1)
+
+
+@pytest.mark.parametrize("team_reward", ["sum", "mean"])
+def test_masked_death_with_a_reward_of_the_team(team_reward):
+    validate(settings(death="masked", team_reward=team_reward))
 
 
 def test_policies_must_name_teams_that_exist_and_fit():
@@ -176,6 +214,9 @@ def test_tuples_come_back_as_tuples():
         ('{"env": "e", "algo": "mappo", "rolout": 8, "sfmarl_version": "9.9"}', ["rolout", "'rollout'", "9.9"]),
         ('{"env": "e", "algo": "mappo", "hp": {"lrr": 1}}', ["lrr", "'lr'"]),
         ('{"env": "e", "algo": "mappo", "hp": 3}', ["expected an object"]),
+        ('{"env": "e", "algo": "mappo", "hp": {"hidden": 5}}', ["hidden", "got 5"]),
+        ('{"env": "e", "algo": "mappo", "hp": {"hidden": [8.0]}}', ["hidden", "8.0"]),
+        ('{"env": "e", "algo": "mappo", "hp": {"epochs": 4.0}}', ["epochs", "4.0", "int"]),
     ],
 )
 def test_a_foreign_or_damaged_settings_file_is_refused(tmp_path: Path, content: str | None, words: list[str]):

@@ -23,131 +23,26 @@ Ratios are per agent, never of the joint action. What a dead agent's row holds h
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from sfmarl.algorithms import losses, returns
 from sfmarl.algorithms.base import Batch
+from sfmarl.algorithms.hyperparameters import Hyperparameters
 from sfmarl.algorithms.metric_sums import MetricSums
 from sfmarl.algorithms.optimiser import ActorCriticAdam, lr_factor
 from sfmarl.algorithms.rows import Inputs, Rows
-from sfmarl.algorithms.saving import load_in_place
+from sfmarl.algorithms.saving import load_in_place, restored_generator
 from sfmarl.algorithms.targets import Targets, estimate
 from sfmarl.errors import UsageError
 from sfmarl.models.actor import Actor
 from sfmarl.models.critic import Critic
-from sfmarl.models.encoders import NetConfig, is_image
+from sfmarl.models.encoders import is_image
 from sfmarl.models.normaliser import ObsNormaliser, RunningMoments, ValueNormaliser
 from sfmarl.seeding import seed_for
 from sfmarl.specs import PolicySpec
-
-
-@dataclass
-class Hyperparameters:
-    """Settings of the PPO family; the defaults are MAPPO's (Yu et al. 2022)."""
-
-    critic: Literal["own", "state"] = "state"
-    """Critic's input: each agent's own observation, or a central state."""
-    returns: Literal["gae", "vtrace", "nstep"] = "vtrace"
-    """Return estimator; `vtrace` corrects for policy lag and is GAE when there is none (sync, serial)."""
-    surrogate: Literal["clip", "pg"] = "clip"
-    """Policy loss: PPO's clipped ratio, or the plain policy gradient."""
-
-    gamma: float = 0.99
-    """Discount per time step, in [0, 1]."""
-    trace_lambda: float = 0.95
-    """Lambda of GAE and V-trace, in [0, 1]."""
-    n_step: int = 0
-    """Steps of n-step returns; 0 = to the end of the slot."""
-    rho_bar: float = 1.0
-    """V-trace: ceiling of the importance weight of a step's own error."""
-    c_bar: float = 1.0
-    """V-trace: ceiling of the importance weights that carry later errors back."""
-    recompute_values: bool = False
-    """Recompute values, targets and advantages at every epoch instead of once per update."""
-
-    lr: float = 7e-4
-    """Adam's learning rate of the actor at the start of the run."""
-    critic_lr: float = 0.0
-    """Adam's learning rate of the critic; 0 = as `lr`."""
-    lr_schedule: Literal["constant", "linear", "cosine"] = "constant"
-    """Course of both learning rates over the run's step budget."""
-    lr_final: float = 0.0
-    """Learning rates at the end of the run, as a fraction of their start (linear and cosine)."""
-    adam_eps: float = 1e-5
-    """Adam's epsilon."""
-    max_grad_norm: float = 10.0
-    """Ceiling of the actor's and of the critic's gradient norm; 0 = no clipping."""
-    epochs: int = 10
-    """Passes over each batch."""
-    minibatches: int = 1
-    """Optimiser steps per epoch, on random disjoint parts of the batch."""
-    target_kl: float = 0.05
-    """Stop the epochs of an update once KL(old || new) in nats exceeds this; checked once per epoch; 0 = never."""
-
-    clip: float = 0.2
-    """PPO's clipping range of the probability ratio."""
-    entropy_coef: float = 0.01
-    """Weight of the entropy bonus, per nat."""
-    huber_delta: float = 10.0
-    """Value errors beyond this count linearly (in standard deviations of the targets if normalised); 0 = squared."""
-    value_clip: float = 0.2
-    """Clipped value loss: how far a value may move within an update, in the critic's units; 0 = off."""
-    normalise_values: bool = True
-    """Train the critic on targets of mean 0 and standard deviation 1."""
-    value_norm_decay: float = 0.999
-    """Decay per update of the (debiased) averages behind `normalise_values`."""
-    normalise_advantages: bool = True
-    """Standardise advantages over the active samples of a batch."""
-    normalise_returns: bool = False
-    """Divide rewards by the running standard deviation of the discounted reward sums within slots."""
-
-    hidden: tuple[int, ...] = (64, 64)
-    """Units of the hidden layers of actor and critic."""
-    activation: Literal["tanh", "relu"] = "tanh"
-    """Non-linearity of the hidden layers."""
-    layer_norm: bool = False
-    """Normalise each hidden layer's activations."""
-    agent_id: bool = True
-    """Tell agents that share parameters who they are."""
-    normalise_obs: bool = True
-    """Normalise vector observations by their running mean and standard deviation."""
-
-    def __post_init__(self) -> None:
-        self.hidden = tuple(self.hidden)
-        unit = {"gamma", "trace_lambda", "lr_final", "value_norm_decay"}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, (int, float)) and not value >= 0:
-                raise UsageError(f"Hyperparameter {field.name} must be at least 0, got {value}.")
-            if field.name in unit and value > 1:
-                raise UsageError(f"Hyperparameter {field.name} must lie in [0, 1], got {value}.")
-        for name in ("epochs", "minibatches"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"Hyperparameter {name} must be at least 1, got {getattr(self, name)}.")
-
-    def net(self) -> NetConfig:
-        """Return what the networks look like."""
-        return NetConfig(self.hidden, self.activation, self.layer_norm, self.agent_id, self.normalise_obs)
-
-
-PRESETS: dict[str, tuple[Callable[[], Hyperparameters], str]] = {
-    "ippo": (lambda: Hyperparameters(critic="own"), "PPO, each agent's critic sees its own observation"),
-    "mappo": (lambda: Hyperparameters(critic="state"), "PPO with a central critic"),
-    "appo": (
-        lambda: Hyperparameters(critic="own", returns="vtrace", epochs=4),
-        "asynchronous PPO: V-trace corrects for policy lag",
-    ),
-    "a2c": (
-        lambda: Hyperparameters(critic="own", returns="nstep", surrogate="pg", epochs=1, value_clip=0.0),
-        "advantage actor-critic: n-step returns, plain policy gradient, one pass",
-    ),
-}
-"""Preset name -> (fresh hyperparameters, one line for `sfmarl list`)."""
 
 
 class PPO:
@@ -167,7 +62,8 @@ class PPO:
         source = spec.state_source if hp.critic == "state" else "own"
         self.critic = Critic(spec, hp.net(), source, seed_for(seed, "critic")).to(device)
         self._optimiser = ActorCriticAdam(self.actor, self.critic, hp.adam_eps, hp.max_grad_norm)
-        self._generator = torch.Generator(device).manual_seed(seed_for(seed, "minibatches"))
+        # on the CPU, whatever the device: a generator's state fits only the kind of device it was drawn on
+        self._generator = torch.Generator().manual_seed(seed_for(seed, "minibatches"))
         self._value_norm = ValueNormaliser(hp.value_norm_decay).to(device) if hp.normalise_values else None
         self._return_moments = RunningMoments().to(device) if hp.normalise_returns else None
         self._obs_moments = RunningMoments(spec.obs.shape).to(device) if self.actor.normaliser else None
@@ -227,8 +123,9 @@ class PPO:
                     made = estimate(hp, rows, value, log_prob, targets, self._value_norm)
                     targets, metrics = made[0], made[1] | metrics
                 steps, lanes, _ = rows.reward.shape
-                order = torch.randperm(steps * lanes, generator=self._generator, device=self.device)
-                for index in order.tensor_split(hp.minibatches):
+                order = torch.randperm(steps * lanes, generator=self._generator).to(self.device, non_blocking=True)
+                # an empty part would still move the weights: Adam steps on its momentum
+                for index in order.tensor_split(min(hp.minibatches, len(order))):
                     part = inputs.take(index)
                     log_prob, entropy = self._evaluate(part)
                     value = self.critic(part.critic_rows, part.agent_index)
@@ -298,8 +195,8 @@ class PPO:
 
     @torch.no_grad()
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """See `Algorithm.load_state_dict`. Nothing is changed when it raises."""
+        """See `Algorithm.load_state_dict`; `state` may come from another device. Nothing is changed when it raises."""
         tensors = dict(state["tensors"])
-        generator = tensors.pop("minibatch_generator")
+        generator = restored_generator(tensors.pop("minibatch_generator"))
         load_in_place(self._live_tensors(), tensors)
-        self._generator.set_state(generator.cpu())
+        self._generator = generator

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from sfmarl.algorithms import ppo
 from sfmarl.algorithms.base import Algorithm
+from sfmarl.algorithms.hyperparameters import PRESETS
+from sfmarl.algorithms.ppo import PPO
 from sfmarl.errors import UsageError, nearest
 
 
@@ -48,5 +49,5 @@ def list_algorithms() -> list[AlgorithmEntry]:
     return list(_ALGORITHMS.values())
 
 
-for _name, (_factory, _description) in ppo.PRESETS.items():
-    register_algorithm(_name, ppo.PPO, _factory, _description)
+for _name, (_factory, _description) in PRESETS.items():
+    register_algorithm(_name, PPO, _factory, _description)

@@ -101,6 +101,7 @@ def _trace(terminated: Tensor, truncated: Tensor, running: Tensor, decay: float)
 
 def _scan(x: Tensor, trace: Tensor) -> None:
     """x[t] += trace[t] x[t + 1], backwards over time, in place."""
-    rows, factors = x.flatten(1).unbind(0), trace.flatten(1).unbind(0)
+    # unbind gives views whatever the strides; flattening first would copy a tensor that is not contiguous
+    rows, factors = x.unbind(0), trace.unbind(0)
     for t in range(len(rows) - 2, -1, -1):
         rows[t].addcmul_(factors[t], rows[t + 1])

@@ -1,4 +1,4 @@
-"""Restoring an algorithm's live tensors from saved ones, all or nothing."""
+"""Restoring an algorithm's live tensors and random streams from saved ones, all or nothing."""
 
 from __future__ import annotations
 
@@ -21,6 +21,16 @@ def load_in_place(live: dict[str, Tensor], saved: dict[str, Tensor]) -> None:
             raise ValueError(f"{name}: saved as {tuple(saved[name].shape)}, expected {tuple(tensor.shape)}")
     for name, tensor in live.items():
         tensor.copy_(saved[name])
+
+
+def restored_generator(state: Tensor) -> torch.Generator:
+    """Return a CPU generator in the saved `state`. Raises ValueError when it is no such generator's."""
+    generator = torch.Generator()
+    try:
+        generator.set_state(state.cpu())
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"minibatch_generator: not the state of a CPU generator ({error})") from error
+    return generator
 
 
 def _some(names: list[str]) -> str:

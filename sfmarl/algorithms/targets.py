@@ -13,7 +13,7 @@ from sfmarl.algorithms.rows import Rows, take
 from sfmarl.models.normaliser import ValueNormaliser
 
 if TYPE_CHECKING:
-    from sfmarl.algorithms.ppo import Hyperparameters
+    from sfmarl.algorithms.hyperparameters import Hyperparameters
 
 
 @dataclass

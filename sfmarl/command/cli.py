@@ -31,7 +31,7 @@ Asynchronous multi-agent reinforcement learning on one machine.
   --debug                 show the traceback of an error (also SFMARL_DEBUG=1)
 
 Try: sfmarl train mpe2.simple_spread_v3 --env-kwargs N=3 --algo mappo
-Exit codes: 0 done, 1 the run failed, 2 the request cannot be carried out, 130 interrupted.
+Exit codes: 0 done, 1 the run failed, 2 the request cannot be carried out, 130 or 143 interrupted.
 """
 
 

@@ -129,6 +129,12 @@ def _possible_agents(env: Any, name: str) -> tuple[AgentId, ...]:
     agents = tuple(getattr(env, "possible_agents", ()))
     if not agents:
         raise UsageError(f"{name} must list every agent that can ever appear in `possible_agents`; it lists none")
+    for agent in agents:
+        if isinstance(agent, bool) or not isinstance(agent, (str, int)):
+            raise UsageError(
+                f"{name} has an agent {agent!r} of type {type(agent).__name__} in `possible_agents`; agent ids must be "
+                "str or int, because checkpoints and results record them as JSON"
+            )
     return agents
 
 

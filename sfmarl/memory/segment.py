@@ -7,13 +7,18 @@ import mmap
 import os
 from dataclasses import dataclass, field
 from multiprocessing import reduction
+from pathlib import Path
 
 import numpy as np
+import psutil
 
 from sfmarl.errors import RunError
 
 ALIGNMENT = 64
 """Bytes; arrays start on a cache line of their own, so that two writers never share one."""
+
+CGROUP = Path("/sys/fs/cgroup")
+"""Where a container sees the memory limit it runs under (cgroup v2)."""
 
 
 @dataclass
@@ -45,18 +50,17 @@ class Segment:
     def __init__(self, layout: Layout) -> None:
         """Reserve `layout.size` bytes, zeroed. Raises RunError when the machine cannot give them."""
         self.layout = layout
+        if layout.size > (available := available_bytes()):
+            # Linux promises more than there is and kills somebody when it is asked to keep the promise
+            raise _too_large(layout.size, f"only {available / 2**30:.2f} GiB are available")
         self._fd = os.memfd_create("sfmarl", os.MFD_CLOEXEC)
         try:
             # reserves the pages now: too little memory is an error here, not a SIGBUS at some later write
             os.posix_fallocate(self._fd, 0, max(layout.size, 1))
         except OSError as error:
-            os.close(self._fd)
             if error.errno not in (errno.ENOSPC, errno.ENOMEM):
                 raise
-            raise RunError(
-                f"cannot reserve {layout.size / 2**30:.2f} GiB of shared memory for slots: {error.strerror}. "
-                "Lower --num-envs-per-worker, --num-workers, --rollout or --ring."
-            ) from error
+            raise _too_large(layout.size, error.strerror) from error
         self._map()
 
     def _map(self) -> None:
@@ -75,6 +79,26 @@ class Segment:
         if (fd := getattr(self, "_fd", None)) is not None:
             os.close(fd)
             self._fd = None
+
+
+def available_bytes() -> int:
+    """Return how many bytes the machine, or the container's memory limit, can still give to this process."""
+    available = psutil.virtual_memory().available
+    try:
+        limit, used = int((CGROUP / "memory.max").read_text()), int((CGROUP / "memory.current").read_text())
+        stat = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
+    except (OSError, ValueError):
+        return available  # not in a container, or in one without a limit ("max")
+    # the limit also counts cached files, which the kernel drops when memory is needed
+    cached = int(stat.get("inactive_file", 0)) + int(stat.get("active_file", 0))
+    return min(available, max(0, limit - used + cached))
+
+
+def _too_large(size: int, reason: str) -> RunError:
+    return RunError(
+        f"cannot reserve {size / 2**30:.2f} GiB of shared memory for slots: {reason}. Lower --num-envs-per-worker, "
+        "--num-workers, --rollout or --ring; if the environment's state() is large, take --state-source joint."
+    )
 
 
 def _attach(layout: Layout, dup: reduction.DupFd) -> Segment:

@@ -35,7 +35,8 @@ class RunningMoments(nn.Module):
     """Mean and variance of everything merged so far, in float64.
 
     Chan, Golub & LeVeque 1979: a batch's moments, taken about the batch's own mean, are merged with the running ones.
-    The batch is reduced in float32, only the moments themselves are double.
+    The batch is reduced in float32, only the moments themselves are double: what rounding takes from the sum of large
+    values, the sum of their small deviations gives back.
     """
 
     def __init__(self, shape: tuple[int, ...] = ()) -> None:
@@ -51,14 +52,17 @@ class RunningMoments(nn.Module):
         w = weight.reshape(-1).float()
         count = w.sum()
         safe = count.clamp_min(1.0)
-        mean = (w @ rows) / safe
-        variance = (w @ (rows - mean).square_()) / safe
+        near = (w @ rows) / safe
+        deviations = rows - near
+        rest = (w @ deviations) / safe
+        variance = (w @ deviations.sub_(rest).square_()) / safe
+        mean = near.double() + rest
         self._merge_moments(mean.view_as(self.mean), variance.view_as(self.mean), count)
 
     def _merge_moments(self, mean: Tensor, variance: Tensor, count: Tensor) -> None:
         finite = (mean.isfinite() & variance.isfinite()).all()
         # not a product: NaN * 0 is NaN
-        mean = torch.where(finite, mean, 0.0).double()
+        mean = torch.where(finite, mean, 0.0)
         variance = torch.where(finite, variance, 0.0).double()
         count = torch.where(finite, count, 0.0).double()
         total = self.count + count
@@ -94,10 +98,11 @@ class ValueNormaliser(nn.Module):
     @torch.no_grad()
     def update(self, targets: Tensor, weight: Tensor) -> None:
         """Move the averages towards the moments of `targets` [...] where `weight` [...] is 1, if finite."""
-        w = weight.float()
+        # in double: the variance is the small difference of two moments that may be large
+        x, w = targets.double(), weight.double()
         count = w.sum()
-        first = (targets * w).sum().double() / count.clamp_min(1.0)
-        second = (targets.square() * w).sum().double() / count.clamp_min(1.0)
+        first = (x * w).sum() / count.clamp_min(1.0)
+        second = (x.square() * w).sum() / count.clamp_min(1.0)
         step = (1.0 - self.decay) * (first.isfinite() & second.isfinite() & (count > 0)).double()
         self.first.lerp_(torch.where(step > 0, first, 0.0), step)
         self.second.lerp_(torch.where(step > 0, second, 0.0), step)

@@ -41,7 +41,11 @@ METRICS: dict[str, Metric] = {
     "learner/<policy>/loss_policy": Metric("1", "policy loss: the surrogate objective with its sign turned"),
     "learner/<policy>/loss_value": Metric("1", "value loss, in normalised units if values are normalised"),
     "learner/<policy>/entropy": Metric("nats", "mean entropy of the policy over active samples"),
-    "learner/<policy>/kl": Metric("nats", "estimated KL divergence from the policy that acted to the updated one"),
+    "learner/<policy>/kl": Metric(
+        "nats",
+        "estimated KL divergence to the updated policy from the one its ratio is taken against: "
+        "with V-trace the policy at the update's start, else the policy that acted",
+    ),
     "learner/<policy>/clip_fraction": Metric("1", "share of samples whose ratio left the clip range"),
     "learner/<policy>/explained_variance": Metric("1", "share of the return targets' variance the critic explains"),
     "learner/<policy>/grad_norm": Metric("1", "norm of the actor's gradient before clipping"),

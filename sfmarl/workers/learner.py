@@ -120,17 +120,22 @@ class LearnerWorker:
         return limit(ready, self._batch_lanes)
 
     def _drop_stale(self, ready: Sequence[Chosen]) -> list[Chosen]:
+        """Give back the lanes that hold a sample older than the largest lag and return the others, oldest first."""
         fresh = []
         for part in ready:
             versions = part.versions()
-            acted = versions[versions >= 0]
-            if acted.size and self.version - int(acted.min()) > self._max_policy_lag:
-                part.take()
-                part.release()
-                self._counts[DROPPED] += part.count
-            else:
+            oldest = np.where(versions >= 0, versions, self.version).min(axis=0)
+            stale = self.version - oldest > self._max_policy_lag
+            if not stale.any():
                 fresh.append(part)
-        return fresh
+                continue
+            dropped = _only(part, stale)
+            dropped.take()
+            dropped.release()
+            self._counts[DROPPED] += dropped.count
+            if dropped.count < part.count:
+                fresh.append(_only(part, ~stale))
+        return sorted(fresh, key=lambda part: part.number)
 
     def _lag(self, chosen: Sequence[Chosen]) -> dict[str, float]:
         versions = np.concatenate([part.versions().ravel() for part in chosen])
@@ -165,6 +170,14 @@ class LearnerWorker:
             means[name] = pick(values)
         self._metrics = []
         self._report("update", means)
+
+
+def _only(part: Chosen, mask: np.ndarray) -> Chosen:
+    """Return the lanes of `part` where `mask` bool [lanes] holds (at least one)."""
+    if mask.all():
+        return part
+    lanes = np.arange(part.block.spec.lanes)[part.lanes][mask]
+    return Chosen(part.block, part.ring, lanes, len(lanes), int(part.block.slots.number[part.ring, lanes].min()))
 
 
 def _to_host(metrics: dict[str, torch.Tensor | float]) -> dict[str, float]:

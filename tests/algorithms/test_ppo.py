@@ -10,6 +10,7 @@ from sfmarl.algorithms.registry import get_algorithm
 from sfmarl.algorithms.rows import Inputs, Rows
 from sfmarl.errors import UsageError
 from sfmarl.models import distributions
+from sfmarl.monitor.metrics import METRICS
 from tests.algorithms.synthetic_batches import ACTIONS, acted_batch, policy_spec
 from tests.algorithms.test_returns import GAMMA, gae_oracle, nstep_oracle, vtrace_oracle
 
@@ -193,6 +194,10 @@ def test_states_that_do_not_fit_are_refused_and_change_nothing():
         (lambda t: t.pop(name), KeyError),
         (lambda t: t.update(extra=torch.zeros(1)), ValueError),
         (lambda t: t.update({name: torch.zeros(2)}), ValueError),
+        (lambda t: t.pop("minibatch_generator"), KeyError),
+        # sixteen bytes is what a CUDA generator's state has
+        (lambda t: t.update(minibatch_generator=torch.zeros(16, dtype=torch.uint8)), ValueError),
+        (lambda t: t.update(minibatch_generator=t["minibatch_generator"].float()), ValueError),
     ):
         state = algorithm(seed=3).state_dict()
         change(state["tensors"])
@@ -261,6 +266,33 @@ def test_minibatches_are_seeded():
     torch.manual_seed(456)
     algos[1].update(batch, 0.0)
     assert same(*algos)
+
+
+def test_no_optimiser_step_is_taken_on_an_empty_minibatch():
+    algo = algorithm(minibatches=5, epochs=2)
+    batch = acted_batch(algo.spec, algo.actor, steps=3, lanes=1)
+    algo.update(batch, 0.0)
+    assert tensors_of(algo)["optimiser.actor.network.layers.0.weight.step"] == 2 * 3
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_state_saved_on_the_gpu_goes_on_on_the_cpu():
+    cpu = algorithm(minibatches=2)
+    gpu = PPO(cpu.spec, cpu.hp, torch.device("cuda"), seed=2)
+    cpu.load_state_dict(gpu.state_dict())
+    ours, theirs = tensors_of(cpu), tensors_of(gpu)
+    assert all(torch.equal(ours[name], theirs[name].cpu()) for name in ours)
+
+
+@pytest.mark.parametrize(("returns", "reference_is_acting_policy"), [("vtrace", False), ("gae", True), ("nstep", True)])
+def test_kl_is_measured_from_the_policy_the_ratio_is_taken_against(returns, reference_is_acting_policy):
+    """Nothing moves at learning rate 0, so only the distance to the policy that acted can be left."""
+    algo = algorithm(returns=returns, lr=0.0, epochs=2)
+    batch = acted_batch(algo.spec, algo.actor)
+    batch.log_prob += 0.5 * torch.randn(batch.log_prob.shape, generator=torch.Generator().manual_seed(0))
+    assert (float(algo.update(batch, 0.0)["kl"]) > 0.05) == reference_is_acting_policy
+    described = METRICS["learner/<policy>/kl"].description
+    assert all(words in described for words in ("V-trace", "update's start", "policy that acted"))
 
 
 @pytest.mark.parametrize("minibatches", [1, 2])

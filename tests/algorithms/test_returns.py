@@ -178,6 +178,24 @@ def test_nothing_behind_a_cut_or_an_idle_step_is_seen(estimator):
     assert (advantages[4, 2] == 0).all()
 
 
+@pytest.mark.parametrize("estimator", ["gae", "vtrace", "nstep", "discounted"])
+def test_memory_layout_does_not_matter(estimator):
+    arrays = tensors(trajectory())
+    permuted = [x.permute(2, 1, 0).contiguous().permute(2, 1, 0) for x in arrays]
+    assert not any(x.is_contiguous() for x in permuted)
+
+    def run(values, reward, terminated, truncated, running, ratio):
+        if estimator == "discounted":
+            return [returns.discounted(reward, terminated, truncated, running, GAMMA)]
+        arguments = (values, reward, terminated, truncated, running)
+        if estimator == "vtrace":
+            return returns.vtrace(*arguments, ratio, GAMMA)
+        return returns.gae(*arguments, GAMMA, 0.9) if estimator == "gae" else returns.nstep(*arguments, GAMMA, 0)
+
+    for got, want in zip(run(*permuted), run(*arrays), strict=True):
+        torch.testing.assert_close(got, want)
+
+
 def test_discounted_sums():
     _, reward, terminated, truncated, running, _ = trajectory(seed=4)
     zeros = np.zeros((len(reward) + 1, *reward.shape[1:]), np.float32)

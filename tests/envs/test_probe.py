@@ -52,6 +52,14 @@ def test_masks(masks):
     assert found.spec.teams[2].action.start == (3,)
 
 
+@pytest.mark.parametrize("agents", [[np.int64(0), np.int64(1)], [("x", 0), ("x", 1)], ["x_0", True]])
+def test_agent_ids_that_json_cannot_record_are_refused(agents):
+    everyone = {"listed": agents, "obs": agents}
+    with pytest.raises(UsageError, match=r"must be str or int") as caught:
+        probe(ScriptedEnv(agents, [everyone] * 20), "odd")
+    assert type(agents[1]).__name__ in str(caught.value)
+
+
 def test_a_state_that_changes_its_size_is_not_used_and_said_so():
     class Grows(ScriptedEnv):
         def state(self):

@@ -6,7 +6,10 @@ import time
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import psutil
+from gymnasium import spaces
+from pettingzoo import ParallelEnv
 
 from sfmarl.algorithms.ppo import Hyperparameters
 from sfmarl.config import Config
@@ -70,6 +73,65 @@ class Recording(MatrixGame):
         if seed is not None:
             self.seeds.append(seed)
         return super().reset(seed, options)
+
+
+class Perilous(ParallelEnv):
+    """Three agents that die and are born at random, see a Dict with a mask, and must never move illegally.
+
+    Two teams of different sizes and action counts. Episodes are truncated or end by the last death.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"name": "perilous"}
+
+    def __init__(self) -> None:
+        self.possible_agents = ["hunter_0", "hunter_1", "prey_0"]
+        self.render_mode = None
+        self._rng = np.random.default_rng()
+        self._legal: dict[str, np.ndarray] = {}
+
+    def observation_space(self, agent):
+        n = self.action_space(agent).n
+        return spaces.Dict({"observation": spaces.Box(-1, 1, (4,)), "action_mask": spaces.Box(0, 1, (n,), np.int8)})
+
+    def action_space(self, agent):
+        return spaces.Discrete(5 if agent == "prey_0" else 3)
+
+    def reset(self, seed=None, options=None):
+        if seed is not None:
+            self._rng = np.random.default_rng(seed)
+        self.agents, self._clock = ["hunter_0", "prey_0"], 0
+        return self._look(), {agent: {} for agent in self.agents}
+
+    def _look(self):
+        seen = {}
+        for agent in self.agents:
+            n = int(self.action_space(agent).n)
+            self._legal[agent] = self._rng.permutation(n) < self._rng.integers(1, n + 1)
+            seen[agent] = {
+                "observation": self._rng.uniform(-1, 1, 4).astype(np.float32),
+                "action_mask": self._legal[agent].astype(np.int8),
+            }
+        return seen
+
+    def step(self, actions):
+        assert set(actions) == set(self.agents)
+        for agent, action in actions.items():
+            assert self._legal[agent][action], f"illegal move {action} of {agent}"
+        self._clock += 1
+        acted = list(self.agents)
+        over = self._clock == 20
+        died = {agent: bool(agent != "prey_0" and self._rng.random() < 0.1) for agent in acted}
+        self.agents = [] if over else [agent for agent in acted if not died[agent]]
+        if not over and self._rng.random() < 0.2:
+            born = [agent for agent in self.possible_agents if agent not in acted]
+            self.agents = [agent for agent in self.possible_agents if agent in self.agents or agent in born]
+        seen = self._look()
+        for agent in acted:
+            n = int(self.action_space(agent).n)
+            seen.setdefault(agent, {"observation": np.zeros(4, np.float32), "action_mask": np.ones(n, np.int8)})
+        truncated = {agent: over and not died[agent] for agent in acted}
+        infos = {agent: {} for agent in seen}
+        return seen, dict.fromkeys(acted, 1.0), died, truncated, infos
 
 
 class Slow(MatrixGame):

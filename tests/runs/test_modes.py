@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -166,3 +167,35 @@ def test_checkpoints_are_pruned_and_the_best_is_kept(tmp_path):
     assert best.checkpoint in kept and 2 <= len(kept) <= 3
     scores = [r["eval/return_team/agent"] for r in read_records(run_dir) if "eval/return_team/agent" in r]
     assert len(scores) >= 8 and best.score == max(scores)
+
+
+@pytest.mark.parametrize(
+    ("settings", "hp"),
+    [
+        ({"sharing": "none"}, {}),
+        ({"sharing": '{"hunter_0": "left", "hunter_1": "right", "prey_0": "prey"}'}, {"lr_schedule": "linear"}),
+        ({"death": "masked", "team_reward": "mean"}, {"critic": "state", "minibatches": 3}),
+        (
+            {"teams": "each", "policies": {"hunter_0": "h", "hunter_1": "h"}},
+            {"normalise_returns": True, "returns": "gae"},
+        ),
+    ],
+    ids=["none", "roles", "masked death", "each"],
+)
+def test_masks_deaths_and_births_in_every_arrangement(settings, hp, tmp_path):
+    """The environment itself asserts that no illegal action and no action of a dead agent ever reaches it."""
+    hp = replace(config(tmp_path).hp, **hp)
+    env = "tests.runs.small:Perilous"
+    result = train(
+        config(tmp_path / "run", env=env, mode="serial", env_steps=1500, hp=hp, final_eval_episodes=4, **settings)
+    )
+    records = result.metrics()
+    ratios = [x for r in records for name, x in r.items() if name.endswith("/ratio_max_first")]
+    assert ratios and max(ratios) < 1e-4, "what the actor saw is not what the learner saw"
+    assert not any(x for r in records for name, x in r.items() if name.endswith("/skipped_updates"))
+    assert 2 * 1500 > result.summary["agent_steps"] - result.summary["env_steps"] > 0
+
+
+def test_masks_hold_in_async_mode(tmp_path):
+    result = train(config(tmp_path / "run", env="tests.runs.small:Perilous", env_steps=3000))
+    assert result.summary["stopped_by"] == "finished"
