@@ -89,8 +89,12 @@ class SerialCrew:
 
     def save(self, target: Path) -> None:
         """See Crew."""
-        for index, learner in enumerate(self._learners):
-            save_policy(self._plan, index, learner, target, self._report("learner", index))
+        for index in range(len(self._plan.policies)):
+            report = self._report("learner", index)
+            if index < len(self._learners):
+                save_policy(self._plan, index, self._learners[index], target, report)
+            else:
+                report("saved", (target, "the run failed before there was a learner"))
 
     def evaluate(self, checkpoint: Path, episodes: int, seed: int) -> None:
         """See Crew."""

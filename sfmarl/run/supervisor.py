@@ -19,49 +19,19 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from multiprocessing import connection, forkserver
-from multiprocessing.connection import Connection
 from pathlib import Path
-
-import psutil
 
 from sfmarl.errors import RunError
 from sfmarl.memory.plane import DataPlane
 from sfmarl.memory.queues import SharedQueue
+from sfmarl.run.child import Child
 from sfmarl.run.crew import Message
 from sfmarl.run.plan import RunPlan
 from sfmarl.run.processes import END_SIGNALS, PRELOAD, START_METHOD, Failure, Handle, Role, child_main
 
 STOP_SECONDS = 10.0
 """Patience with children that were asked to stop before they are killed."""
-
-
-@dataclass
-class Child:
-    """One process and its pipe."""
-
-    role: Role
-    index: int
-    process: multiprocessing.process.BaseProcess
-    pipe: Connection
-    restarts: int = 0
-    started: bool = False
-    """It has built its component."""
-
-    @property
-    def name(self) -> str:
-        """For messages: `rollout worker 1`."""
-        if self.role in ("rollout", "inference"):
-            return f"{self.role} worker {self.index}"
-        return self.role if self.index == 0 else f"{self.role} {self.index}"
-
-    def is_running(self) -> bool:
-        """Ask the kernel: a sentinel also falls silent when the fork server, not the child, has died."""
-        try:
-            return psutil.Process(self.process.pid).status() != psutil.STATUS_ZOMBIE
-        except psutil.NoSuchProcess:
-            return False
 
 
 class ProcessCrew:
@@ -174,7 +144,7 @@ class ProcessCrew:
 
     def _bury(self, child: Child) -> None:
         """Replace a child that was killed, unless the run is ending. Raises RunError when it must not be replaced."""
-        if child.is_running() and not _ends_soon(child):
+        if not child.ends_within(1.0):
             self._failing = self._fork_server_died = True
             raise RunError(
                 "the fork server was killed: nothing that dies can be replaced any more. `sfmarl resume` goes on from "
@@ -183,7 +153,7 @@ class ProcessCrew:
         child.process.join()
         child.pipe.close()
         del self._children[child.role, child.index]
-        reason = _reason(child.process.exitcode)
+        reason = child.reason
         self._answer_for(child, reason)
         if self._failing or self.words.stopping:
             return
@@ -268,14 +238,6 @@ class ProcessCrew:
             self._receive(child)
 
 
-def _ends_soon(child: Child) -> bool:
-    """Wait for a child whose sentinel fell silent: between that and its end lie some microseconds, if it is dying."""
-    deadline = time.monotonic() + 1.0
-    while child.is_running() and time.monotonic() < deadline:
-        time.sleep(0.005)
-    return not child.is_running()
-
-
 @contextlib.contextmanager
 def _signals_ignored() -> Iterator[None]:
     """Ignore the signals that end a run; what is started meanwhile inherits that.
@@ -292,12 +254,3 @@ def _signals_ignored() -> Iterator[None]:
     finally:
         for number, handler in old.items():
             signal.signal(number, handler)
-
-
-def _reason(exitcode: int | None) -> str:
-    if exitcode is not None and exitcode < 0:
-        try:
-            return f"was killed by {signal.Signals(-exitcode).name}"
-        except ValueError:
-            return f"was killed by signal {-exitcode}"
-    return f"ended with exit code {exitcode}"

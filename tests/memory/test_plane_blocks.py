@@ -73,7 +73,7 @@ def test_a_turn_based_block_has_a_lane_per_env_and_agent():
 
 
 @pytest.mark.parametrize(
-    "action, shape, dtype, mask",
+    ("action", "shape", "dtype", "mask"),
     [(DISCRETE, (), np.int32, 4), (MULTI, (2,), np.int32, 5), (CONTINUOUS, (4,), np.float32, 0)],
 )
 def test_actions_and_masks_have_the_shape_of_their_space(action, shape, dtype, mask):
@@ -84,7 +84,7 @@ def test_actions_and_masks_have_the_shape_of_their_space(action, shape, dtype, m
     assert fields["obs"] == ((2, 6, 3, 2, 5), np.dtype(np.uint8))
 
 
-@pytest.mark.parametrize("turn_based, lanes", [(False, 4), (True, 12)])
+@pytest.mark.parametrize(("turn_based", "lanes"), [(False, 4), (True, 12)])
 def test_a_state_is_stored_once_per_lane(turn_based, lanes):
     plane = DataPlane.create(replace(SPEC, env=replace(ENV, turn_based=turn_based), stores_state=True))
     block = plane.blocks()[0]

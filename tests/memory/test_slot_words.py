@@ -36,7 +36,7 @@ def test_a_legal_move_changes_the_named_slots_alone(slots, move, lanes):
 
 @pytest.mark.parametrize("lanes", [ALL, 2, np.array([1, 3])], ids=["all lanes", "one lane", "some lanes"])
 @pytest.mark.parametrize(
-    "move, state", [(move, state) for move in MOVES for state in range(4) if state != MOVES[move][0]]
+    ("move", "state"), [(move, state) for move in MOVES for state in range(4) if state != MOVES[move][0]]
 )
 def test_every_other_move_raises_and_changes_nothing(slots, move, state, lanes):
     old, _, more = MOVES[move]
@@ -90,7 +90,7 @@ def test_one_occupied_lane_keeps_the_whole_position_from_being_claimed(slots):
 
 
 @pytest.mark.parametrize(
-    "discard, state", [("discard_filling", FILLING), ("discard_ready", READY), ("discard_taken", TAKEN)]
+    ("discard", "state"), [("discard_filling", FILLING), ("discard_ready", READY), ("discard_taken", TAKEN)]
 )
 def test_discarding_frees_one_state_and_counts(slots, discard, state):
     slots.state[...] = np.arange(RING * LANES).reshape(RING, LANES) % 4

@@ -151,7 +151,7 @@ def runs_dry(batch_lanes: int, seed: int, rounds: int = 400) -> bool:
         if rng.random() < 0.3:
             learn()
         if number % 20 == 0:
-            while any([advance(index) for index in range(BLOCKS)]):
+            while any(advance(index) for index in range(BLOCKS)):
                 pass
             if not learn():
                 return True

@@ -191,7 +191,7 @@ def test_a_learner_killed_in_its_update_is_replaced_and_no_lane_is_lost():
     assert plane.words().counts["learner"][0, UPDATES] == 1
 
 
-@pytest.mark.parametrize("acted, fresh", [(95, True), (94, False), (100, True), (1, False)])
+@pytest.mark.parametrize(("acted", "fresh"), [(95, True), (94, False), (100, True), (1, False)])
 def test_the_largest_lag_is_allowed_and_not_one_more(acted, fresh):
     plane = make_plane()
     (block,) = plane.blocks()

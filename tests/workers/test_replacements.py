@@ -134,8 +134,8 @@ def check_batch(batch: dict[str, torch.Tensor], sync: bool) -> int:
     return int(valid.sum())
 
 
-@pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("sync, batch_lanes", [(False, 4), (False, 12), (True, 12)])
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize(("sync", "batch_lanes"), [(False, 4), (False, 12), (True, 12)])
 def test_killed_components_are_replaced_without_a_wrong_sample(sync, batch_lanes, seed):
     crew, rng = Crew(sync, batch_lanes), np.random.default_rng(seed)
     kills = 0

@@ -1,0 +1,61 @@
+"""A process of the run as the main process sees it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import time
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+
+import psutil
+
+from sfmarl.run.processes import Role
+
+
+@dataclass
+class Child:
+    """One process and its pipe."""
+
+    role: Role
+    index: int
+    process: multiprocessing.process.BaseProcess
+    pipe: Connection
+    restarts: int = 0
+    """How many processes had its part before it."""
+    started: bool = False
+    """It has built its component."""
+
+    @property
+    def name(self) -> str:
+        """For messages: `rollout worker 1`."""
+        if self.role in ("rollout", "inference"):
+            return f"{self.role} worker {self.index}"
+        return self.role if self.index == 0 else f"{self.role} {self.index}"
+
+    @property
+    def reason(self) -> str:
+        """How it ended, once it has been joined."""
+        code = self.process.exitcode
+        if code is None or code >= 0:
+            return f"ended with exit code {code}"
+        try:
+            return f"was killed by {signal.Signals(-code).name}"
+        except ValueError:
+            return f"was killed by signal {-code}"
+
+    def is_running(self) -> bool:
+        """Ask the kernel: a sentinel also falls silent when the fork server, not the child, has died."""
+        try:
+            return psutil.Process(self.process.pid).status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return False
+
+    def ends_within(self, seconds: float) -> bool:
+        """Whether it is gone, or will be within `seconds`: its sentinel falls silent a moment before it is."""
+        deadline = time.monotonic() + seconds
+        while self.is_running():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.005)
+        return True

@@ -1,0 +1,183 @@
+"""Checkpoints and evaluations of a run: when they are due, who has answered, which one is the best."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sfmarl.errors import RunError, SfmarlError
+from sfmarl.evaluation.evaluate import evaluate_checkpoint
+from sfmarl.evaluation.evaluator import Stopped
+from sfmarl.evaluation.result import Evaluation
+from sfmarl.monitor.recorder import Recorder
+from sfmarl.run.crew import Crew
+from sfmarl.run.plan import RunPlan
+from sfmarl.seeding import seed_for
+from sfmarl.storage import checkpoint
+from sfmarl.storage.checkpoint import Seat
+
+SAVE_SECONDS = 60.0
+"""Patience with learners that were asked to save before the checkpoint is given up."""
+
+
+class Keeper:
+    """Asks the crew for checkpoints and evaluations and keeps what comes back.
+
+    A checkpoint is complete once every learner has answered; a periodic evaluation is of a checkpoint, so the best
+    score always has its weights on disk. Whatever fails here is a warning: training goes on.
+    """
+
+    def __init__(
+        self,
+        plan: RunPlan,
+        crew: Crew,
+        recorder: Recorder,
+        past: dict[str, Any],
+        tell: Callable[[str], None],
+        warn: Callable[[str], None],
+        write: Callable[[dict[str, float]], None],
+    ) -> None:
+        """`past` is the run state of the checkpoint that is resumed; `write` takes scalars to the metrics files."""
+        self.saved: Path | None = None
+        """The newest checkpoint of this sitting."""
+        self.reached_score = False
+        """A periodic evaluation reached the score the run is to stop at."""
+        self._plan, self._config, self._run_dir = plan, plan.config, plan.config.run_dir
+        self._crew, self._recorder = crew, recorder
+        self._tell, self._warn, self._write = tell, warn, write
+        self.best = checkpoint.read_best(self._run_dir, warn)
+        """The record of the checkpoint that scored best."""
+        self._next_evaluation = past.get("next_evaluation", self._config.eval_env_steps)
+        self._last_save = time.monotonic()
+        self._saving: Path | None = None
+        self._unsaved: set[int] = set()
+        self._save_failure = ""
+        self._evaluate_saved = False
+        self._evaluating: Path | None = None
+
+    def keep_schedule(self) -> None:
+        """Start what is due."""
+        config, env_steps = self._config, self._recorder.env_steps
+        if self._saving is not None:
+            if time.monotonic() - self._last_save > SAVE_SECONDS:
+                self._give_up_save()
+        elif config.eval_env_steps and env_steps >= self._next_evaluation and self._evaluating is None:
+            overdue = (env_steps - self._next_evaluation) // config.eval_env_steps
+            self._next_evaluation += config.eval_env_steps * (1 + overdue)
+            self._save(then_evaluate=True)
+        elif time.monotonic() - self._last_save >= config.checkpoint_seconds:
+            self._save(then_evaluate=False)
+
+    def _save(self, then_evaluate: bool) -> None:
+        """Ask the learners for a checkpoint; it is complete once all have answered."""
+        self._last_save = time.monotonic()
+        self._evaluate_saved = then_evaluate
+        try:
+            self._saving = checkpoint.begin(self._run_dir, self._recorder.env_steps)
+        except RunError as error:
+            self._warn(f"{error} Training goes on.")
+            return
+        self._unsaved = set(range(len(self._plan.policies)))
+        self._save_failure = ""
+        self._crew.save(self._saving)
+
+    def on_saved(self, policy: int, target: Path, failure: str | None) -> None:
+        """A learner has written its policy into `target`, or failed to."""
+        if target != self._saving:
+            return
+        self._unsaved.discard(policy)
+        self._save_failure = self._save_failure or failure or ""
+        if self._unsaved:
+            return
+        self._saving = None
+        if self._save_failure:
+            self._warn(f"no checkpoint was written: {self._save_failure} Training goes on.")
+            return
+        try:
+            self.saved = checkpoint.commit(target, self._run_state(), self._seats())
+            checkpoint.prune(self._run_dir, self._config.keep_checkpoints, protect=[self._evaluating or self.saved])
+        except RunError as error:
+            self._warn(f"{error} Training goes on.")
+            return
+        finally:
+            self._last_save = time.monotonic()  # from its end: a slow disk must leave time for training
+        if self._evaluate_saved:
+            self._evaluating = self.saved
+            self._crew.evaluate(
+                self.saved,
+                self._config.eval_episodes,
+                seed_for(self._config.seed, "evaluation", self._next_evaluation),
+            )
+
+    def save_now(self, pump: Callable[[], None]) -> None:
+        """Write a checkpoint and wait for it, no matter what is scheduled; `pump` handles the crew's messages once."""
+        self._wait_for_save(pump)
+        self._save(then_evaluate=False)
+        self._wait_for_save(pump)
+
+    def _wait_for_save(self, pump: Callable[[], None]) -> None:
+        deadline = time.monotonic() + SAVE_SECONDS
+        while self._saving is not None and time.monotonic() < deadline:
+            pump()
+        if self._saving is not None:
+            self._give_up_save()
+
+    def _give_up_save(self) -> None:
+        who = ", ".join(self._plan.policies[index].name for index in sorted(self._unsaved))
+        self._warn(f"no checkpoint was written: the learner of {who} did not answer within {SAVE_SECONDS:.0f} s.")
+        self._saving = None
+
+    def _run_state(self) -> dict[str, Any]:
+        recorder = self._recorder
+        return {
+            "env_steps": recorder.env_steps,
+            "agent_steps": recorder.agent_steps,
+            "wall_seconds": recorder.wall_seconds,
+            "next_evaluation": self._next_evaluation,
+            "counts": {role: counts.sum(axis=0).tolist() for role, counts in self._crew.words.counts.items()},
+        }
+
+    def _seats(self) -> dict[str, Seat]:
+        policies = self._plan.policy_of_team()
+        return {team.name: Seat(policies[team.name], team.agents) for team in self._plan.env.teams}
+
+    def on_evaluated(self, path: Path, evaluation: Evaluation | None) -> None:
+        """The evaluation of checkpoint `path` is over; None if it failed."""
+        self._evaluating = None
+        if evaluation is None:
+            return
+        self._write(evaluation.scalars())
+        self._consider_best(path, evaluation)
+        score = next(iter(evaluation.teams.values()))
+        self._recorder.evaluation = f"{score} ({evaluation.episodes} episodes, greedy, {path.name})"
+        self._tell(f"evaluation at {checkpoint.Checkpoint(path).env_steps or 0:,} env-steps: {score}")
+        goal = self._config.stop_score
+        self.reached_score = goal is not None and evaluation.score >= goal
+
+    def _consider_best(self, path: Path, evaluation: Evaluation) -> None:
+        if self.best is not None and evaluation.score <= self.best.score:
+            return
+        try:
+            checkpoint.mark_best(self._run_dir, path, evaluation.score, evaluation.metric)
+        except RunError as error:
+            self._warn(str(error))
+        self.best = checkpoint.read_best(self._run_dir, self._warn)
+
+    def final_evaluation(self, stop: Callable[[], bool]) -> Evaluation | None:
+        """Evaluate the last checkpoint; None once `stop` says True, or if it fails."""
+        config = self._config
+        if self.saved is None or not config.final_eval_episodes:
+            return None
+        seed = seed_for(config.seed, "final evaluation")
+        try:
+            evaluation = evaluate_checkpoint(config, self.saved, config.final_eval_episodes, seed, stop=stop)
+        except Stopped:
+            return None
+        except SfmarlError as error:
+            self._warn(f"the final evaluation failed: {error}")
+            return None
+        self._write(evaluation.scalars())
+        self._consider_best(self.saved, evaluation)
+        return evaluation
