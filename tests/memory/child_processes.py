@@ -40,6 +40,7 @@ def put_tickets(queue: SharedQueue, tickets: list[tuple[int, int, int]]) -> None
 
 def get_tickets(queue: SharedQueue, pipe, count: int) -> None:
     tickets: list[tuple[int, int, int]] = []
+    pipe.send("reading")
     while len(tickets) < count:
         tickets += queue.get_many(600)
     pipe.send(tickets)

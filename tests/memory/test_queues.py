@@ -115,6 +115,7 @@ def test_tickets_cross_processes_in_both_directions():
     writer = CONTEXT.Process(target=put_tickets, args=(here, tickets), daemon=True)
     reader.start()
     writer.start()
+    assert ours.poll(PATIENCE) and ours.recv() == "reading"
     for ticket in tickets:
         there.put(ticket)
     assert ours.poll(PATIENCE) and ours.recv() == tickets
@@ -145,23 +146,29 @@ def test_a_full_queue_drops_the_ticket_and_still_rings():
     assert queue.get_many(timeout=0) == [HEAD]
 
 
-def test_a_reader_that_is_killed_in_its_sleep_holds_up_nobody():
-    """faster-fifo's own wait fails this: the writers after the kill hang in pthread_cond_signal."""
-    queue = SharedQueue()
-    ours, theirs = CONTEXT.Pipe()
-    for _ in range(2):
-        reader = CONTEXT.Process(target=read_forever, args=(queue, theirs), daemon=True)
-        reader.start()
-        assert ours.poll(PATIENCE) and ours.recv() == "reading"
-        wait_until_asleep(reader)
-        os.kill(reader.pid, signal.SIGKILL)
-        reader.join()
-        assert reader.exitcode == -signal.SIGKILL
-    writer = CONTEXT.Process(target=put_tickets, args=(queue, [HEAD] * 200), daemon=True)
+def run_writer(queue: SharedQueue, count: int) -> None:
+    writer = CONTEXT.Process(target=put_tickets, args=(queue, [HEAD] * count), daemon=True)
     writer.start()
     writer.join(PATIENCE)
     assert writer.exitcode == 0, "a writer hangs"
-    got: list = []
-    while tickets := queue.get_many(timeout=1):
-        got += tickets
-    assert got == [HEAD] * 200
+
+
+def test_a_reader_that_is_killed_in_its_sleep_holds_up_nobody():
+    """On a condition variable the writers would wait for the dead once its replacement waits, too."""
+    queue = SharedQueue()
+    ours, theirs = CONTEXT.Pipe()
+    reader = CONTEXT.Process(target=read_forever, args=(queue, theirs), daemon=True)
+    reader.start()
+    assert ours.poll(PATIENCE) and ours.recv() == "reading"
+    wait_until_asleep(reader)
+    os.kill(reader.pid, signal.SIGKILL)
+    reader.join()
+    assert reader.exitcode == -signal.SIGKILL
+    run_writer(queue, 5)
+    replacement = CONTEXT.Process(target=get_tickets, args=(queue, theirs, 205), daemon=True)
+    replacement.start()
+    assert ours.poll(PATIENCE) and ours.recv() == "reading"
+    wait_until_asleep(replacement)
+    run_writer(queue, 200)
+    assert ours.poll(PATIENCE) and ours.recv() == [HEAD] * 205
+    replacement.join()

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from sfmarl.errors import RunError
 from sfmarl.memory import segment as segment_module
-from sfmarl.memory.segment import ALIGNMENT, Layout, Segment, available_bytes
+from sfmarl.memory.segment import Layout, Segment, available_bytes
 
 DTYPES = [np.bool_, np.uint8, np.int32, np.int64, np.float32, np.float64]
 SHAPES = st.lists(st.integers(0, 7), max_size=4).map(tuple)
@@ -33,7 +33,7 @@ def test_arrays_are_aligned_and_do_not_overlap(arrays):
     views = [segment.array(f"array{index}") for index in range(len(arrays))]
     for view, (shape, dtype) in zip(views, arrays, strict=True):
         assert view.shape == shape and view.dtype == dtype
-        assert view.ctypes.data % ALIGNMENT == 0
+        assert view.ctypes.data % 64 == 0
         assert not view.any(), "a new segment is zero"
     for index, view in enumerate(views):
         view.fill(index % 2 if view.dtype == np.bool_ else index + 1)

@@ -173,6 +173,19 @@ def test_a_split_without_room_does_not_hold_up_the_other():
     assert [split.steps for split in setting.splits] == [0, 4]
 
 
+def test_a_split_that_ran_out_of_room_is_not_stepped_until_it_asked_again():
+    setting = Setting()
+    setting.run()
+    setting.splits[0].has_room = False
+    setting.answer(0)
+    for _ in range(3):
+        setting.run()
+    assert setting.splits[0].steps == 1 and setting.words.requested[1, 0] == 1
+    setting.splits[0].has_room = True
+    setting.run()
+    assert setting.splits[0].steps == 1 and setting.words.requested[1, 0] == 2
+
+
 def test_a_past_lifes_request_is_not_waited_for():
     plane = make_plane(workers=2, splits=2)
     past = Setting(plane, generation=1)
