@@ -30,8 +30,8 @@ def page(record: dict[str, Any], results: Sequence[Result], found: Sequence[Budg
             "",
             *(f"* {work}: {text}" for work, text in settings.items()),
             "",
-            f"Machine: {machine.sentence(record['machine'])}. Other programs took up to {busy:.0f} % of it before it. "
-            "Memory is the sum over the run's processes, shared pages counted once.",
+            f"Machine: {machine.sentence(record['machine'])}. Before each measurement other programs took up to "
+            f"{busy:.0f} % of it. Memory is the sum over the run's processes, shared pages counted once.",
             "",
             f"Printed by `{record['command']}`.",
             "",

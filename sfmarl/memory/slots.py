@@ -84,6 +84,12 @@ class SlotWords:
         self.state[ready] = FREE
         return int(ready.sum())
 
+    def newest_published(self) -> np.ndarray:
+        """Return each lane's ring position that was published last and not released yet, int64 [L], -1 for none."""
+        published = (self.state == READY) | (self.state == TAKEN)
+        newest = np.where(published, self.number, -1).argmax(axis=0)
+        return np.where(published.any(axis=0), newest, -1)
+
     def every_lane_is_ready(self) -> bool:
         """Whether each lane has a READY slot."""
         return bool((self.state == READY).any(axis=0).all())

@@ -35,7 +35,7 @@ class WeightStore:
 
         The first publish of a run may name any version >= 1 (a resumed run goes on counting).
         """
-        if self.version and version != self.version + 1:
+        if version < 1 or (self.version and version != self.version + 1):
             raise ValueError(f"version {version} published after {self.version}")
         self.buffer[version % 2] = flat
         self._version[0] = version

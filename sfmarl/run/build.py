@@ -55,9 +55,11 @@ def _tidy(blocks: Sequence[Block], sync: bool) -> None:
     """
     for block in blocks:
         block.slots.discard_filling()
-    if sync and not all(block.slots.every_lane_is_ready() for block in blocks):
-        for block in blocks:
-            block.slots.discard_ready()
+    for policy in {block.spec.policy for block in blocks} if sync else ():
+        own = [block for block in blocks if block.spec.policy == policy]
+        if not all(block.slots.every_lane_is_ready() for block in own):
+            for block in own:
+                block.slots.discard_ready()
 
 
 def build_inference(

@@ -27,7 +27,8 @@ class Lanes:
         self.block = block
         self._generation = generation
         self._sync = sync
-        self._ring = np.zeros(lanes, np.int64)
+        # a new life begins behind what its predecessor published
+        self._ring = block.slots.newest_published()
         self._step = np.zeros(lanes, np.int64)
         self._number = np.full(lanes, 1 + int(block.slots.number.max()))
         self.has_slot = np.zeros(lanes, bool)

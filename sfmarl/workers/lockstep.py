@@ -56,8 +56,18 @@ class LockstepSplit:
         self._all_running = np.ones(env.num_envs, bool)
         self._none_ended = np.zeros(env.num_envs, bool)
         self._phantom = np.zeros(env.num_envs, bool)
-        self._ring, self._step = -1, self._rollout
+        self._started = False
+        # a new life begins behind what its predecessor published, so that it fills what is free before it has to wait
+        self._ring, self._step = self._newest_published(), self._rollout
         self._number = 1 + max(int(block.slots.number.max()) for block in blocks)
+
+    def _newest_published(self) -> int:
+        newest = -1, -1
+        for slots in (block.slots for block in self.blocks):
+            for lane, position in enumerate(slots.newest_published().tolist()):
+                if position >= 0:
+                    newest = max(newest, (int(slots.number[position, lane]), position))
+        return newest[1]
 
     def advance(self) -> bool:
         """Make sure that there is a row for the next step; False while the ring is full (back-pressure)."""
@@ -73,11 +83,11 @@ class LockstepSplit:
         return True
 
     def _enter_slot(self, ring: int) -> None:
-        started = self._ring >= 0
-        if started:
+        if self._started:
             for block in self.blocks:
                 copy_rows(block.obs_rows[self._ring][self._rollout], block.obs_rows[ring][0])
-        fresh = np.flatnonzero(self._phantom) if started else np.arange(self.env.num_envs)
+        fresh = np.flatnonzero(self._phantom) if self._started else np.arange(self.env.num_envs)
+        self._started = True
         self._phantom[:] = False
         for ghosts in self._ghosts:
             ghosts.enter(ring)
