@@ -297,6 +297,15 @@ def test_public_names_are_there_and_others_are_not():
         _ = sfmarl.no_such_name
 
 
+def test_a_reader_that_goes_away_is_no_error():
+    """`sfmarl list | head -1`."""
+    command = f"{sys.executable} -m sfmarl list | head -n 1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert done.stdout == "algorithms:\n"
+    assert done.stderr == ""
+    assert done.returncode in (0, 141)
+
+
 def test_imports_go_down_the_layers():
     linter = Path(sys.executable).with_name("lint-imports")
     done = subprocess.run([linter, "--no-cache"], cwd=ROOT, capture_output=True, text=True)

@@ -14,6 +14,9 @@ from sfmarl.command.arguments import parse_config
 from sfmarl.config import Config, default_run_dir
 from sfmarl.errors import RunError, SfmarlError
 
+OUTPUT_CLOSED = 141
+"""Exit code after the reader of our output went away: 128 + SIGPIPE."""
+
 
 def launch(default: Config, argv: Sequence[str] | None = None) -> int:
     """Train with a script's settings, any of which the command line overrides; return the exit code.
@@ -45,10 +48,16 @@ def guarded(run: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
     """
     debug = "--debug" in argv or os.environ.get("SFMARL_DEBUG", "0") not in ("", "0")
     try:
-        return run([word for word in argv if word != "--debug"])
+        code = run([word for word in argv if word != "--debug"])
+        sys.stdout.flush()
+        return code
     except KeyboardInterrupt as error:
         # a run that was stopped in order carries the signal's number; shells know 128 + it
         failure, message, code = error, "interrupted", 128 + (error.args[0] if error.args else signal.SIGINT)
+    except BrokenPipeError:
+        # whoever read our output is gone (`sfmarl list | head`): nobody is left to tell, and flushing would fail again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OUTPUT_CLOSED
     except SfmarlError as error:
         failure, message, code = error, str(error), error.exit_code
     except Exception as error:

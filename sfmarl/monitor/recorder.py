@@ -42,8 +42,7 @@ class Recorder:
         """The latest evaluation in words."""
         self.bottleneck = Breakdown({}, "", "")
         """Of the newest record."""
-        self.rates: list[tuple[float, float]] = []
-        """(agent-steps/s, env-steps/s) of every record so far."""
+        self._rates = 0.0, 0.0
         self._words = words
         self._policies = policies
         self._rollout = rollout
@@ -103,7 +102,7 @@ class Recorder:
             **self.bottleneck.scalars(),
             **self.episodes.collect(),
         }
-        self.rates.append((scalars["throughput/agent_steps_per_second"], scalars["throughput/env_steps_per_second"]))
+        self._rates = scalars["throughput/agent_steps_per_second"], scalars["throughput/env_steps_per_second"]
         if inference["forwards"]:
             scalars["inference/batch_rows"] = inference["rows"] / inference["forwards"]
         if learner["rows"]:
@@ -126,7 +125,7 @@ class Recorder:
 
     def view(self) -> RunView:
         """Return what the console shows now."""
-        agent_steps, env_steps = self.rates[-1] if self.rates else (0.0, 0.0)
+        agent_steps, env_steps = self._rates
         return RunView(
             env_steps=self.env_steps,
             wall_seconds=self.wall_seconds,
