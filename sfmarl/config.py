@@ -51,7 +51,7 @@ class Config:
     """Inference worker processes."""
     rollout: int = 32
     """Time steps of one trajectory slot (T)."""
-    ring: int = 3
+    ring: int = 2
     """Trajectory slots of a lane; a worker whose ring is full waits for the learner, which bounds policy lag."""
     batch_size: int = 0
     """Agent-steps of one update, rounded up to whole slots; 0 = one slot of half the lanes (async), else of all."""
