@@ -32,7 +32,7 @@ def launch_config(script: str) -> Config:
     return runpy.run_path(str(LAUNCH / f"{script}.py"))["CONFIG"]
 
 
-def _native(mode: Mode = "async", returns: str = "vtrace", ring: int = 3) -> Config:
+def _native(mode: Mode = "async", returns: str = "vtrace", ring: int = 2) -> Config:
     """Return MAPPO's recipe on the native spread, with one slot of every lane as the batch whatever the mode."""
     config = launch_config("spread_mappo")
     every_lane = config.num_workers * config.num_envs_per_worker * config.rollout * config.env_kwargs["N"]
@@ -65,10 +65,10 @@ SUITES: dict[str, Suite] = {
         "score like synchronous training, whose policy lag is 0? The learner sets the pace here, so lag is as large as "
         "the ring allows. GAE shows what lag costs uncorrected.",
         {
-            "async-vtrace": (_native, "asynchronous, lag corrected by V-trace"),
-            "async-vtrace-ring2": (lambda: _native(ring=2), "the same with two slots per lane, which bounds lag at 2"),
             "sync": (lambda: _native(mode="sync"), "synchronous (at lag 0 V-trace is GAE)"),
-            "async-gae": (lambda: _native(returns="gae"), "asynchronous, lag left to the clipped ratio alone"),
+            "async-vtrace": (_native, "asynchronous, ring of two slots, lag corrected by V-trace"),
+            "async-vtrace-ring3": (lambda: _native(ring=3), "the same with a ring of three slots: more lag"),
+            "async-gae": (lambda: _native(returns="gae"), "ring of two slots, lag left to the clipped ratio alone"),
         },
     ),
 }

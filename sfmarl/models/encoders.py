@@ -141,11 +141,14 @@ class SetNetwork(nn.Module):
         return out_of_groups(self._layers(x, sets, ids), lead, row_set)
 
     def _layers(self, x: Tensor, sets: Tensor | None, ids: Tensor | None) -> Tensor:
-        last = len(self.layers) - 1
+        last, lead = len(self.layers) - 1, x.shape[:-1]
         for index, layer in enumerate(self.layers):
+            if index == 1 and self.num_sets == 1:
+                # a linear map of rows of several dimensions returns a view: autograd copies what is done to it in place
+                x = x.flatten(0, -2)
             x = layer(x, sets, ids if index == 0 else None)
             if index < last:
                 # in place: neither a matmul's nor tanh's or relu's gradient needs the pre-activation
                 x = x.tanh_() if self.activation == "tanh" else x.relu_()
                 x = F.layer_norm(x, x.shape[-1:]) if self.layer_norm else x
-        return x
+        return x.view(*lead, x.shape[-1]) if self.num_sets == 1 else x
