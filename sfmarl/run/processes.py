@@ -80,6 +80,7 @@ def child_main(role: Role, index: int, handle: Handle, pipe: Connection) -> None
         # they reach the whole process group, and the main process decides; a handler, since SIG_IGN would be inherited
         # by whatever program an environment starts
         signal.signal(number, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, END_SIGNALS)  # the fork server was started with them blocked
     faulthandler.enable()
     _end_with_parent()
 

@@ -16,10 +16,9 @@ import contextlib
 import multiprocessing
 import os
 import signal
-import threading
 import time
 from collections.abc import Iterator
-from multiprocessing import connection, forkserver
+from multiprocessing import connection, forkserver, resource_tracker
 from pathlib import Path
 
 from sfmarl.errors import RunError
@@ -61,7 +60,8 @@ class ProcessCrew:
     def start(self) -> None:
         """See Crew."""
         spec = self._handle.plan.plane
-        with _signals_ignored():
+        resource_tracker.ensure_running()  # the fork server starts it otherwise, and it unblocks signals when it does
+        with _signals_held():
             forkserver.ensure_running()
         for role, count in (
             ("learner", spec.policies),
@@ -239,18 +239,14 @@ class ProcessCrew:
 
 
 @contextlib.contextmanager
-def _signals_ignored() -> Iterator[None]:
-    """Ignore the signals that end a run; what is started meanwhile inherits that.
+def _signals_held() -> Iterator[None]:
+    """Hold back the signals that end a run; whatever is started meanwhile never sees them, we do afterwards.
 
     The fork server needs it: a terminal's Ctrl-C and a service manager's SIGTERM reach the whole process group, and
     who answers them is the main process alone.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    old = {number: signal.signal(number, signal.SIG_IGN) for number in END_SIGNALS}
+    old = signal.pthread_sigmask(signal.SIG_BLOCK, END_SIGNALS)
     try:
         yield
     finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, old)
