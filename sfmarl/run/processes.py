@@ -168,7 +168,7 @@ def _learner_main(index: int, handle: Handle, pipe: Connection, report: Callable
 def _keep_freed_memory() -> None:
     """Have glibc keep what is freed: an update's large temporaries are the same every time.
 
-    By default each goes back to the kernel and comes again as zeroed pages: an eighth of an update of 8192 rows.
+    By default each goes back to the kernel and comes again as freshly zeroed pages.
     """
     mmap_threshold, trim_threshold = -3, -1  # M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of malloc.h
     with contextlib.suppress(AttributeError, OSError):  # another C library
