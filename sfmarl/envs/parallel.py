@@ -20,6 +20,7 @@ from sfmarl.envs.probe import TeamCodec
 from sfmarl.envs.roster import Roster
 from sfmarl.envs.vector import ObsRows, OutcomeRows
 from sfmarl.errors import RunError
+from sfmarl.seeding import generator_state, restore_generator
 from sfmarl.specs import AgentId, EnvSpec
 
 
@@ -52,6 +53,7 @@ class ParallelVectorEnv:
         self._rosters = [self._nobody] * self.num_envs
         self._steps = np.zeros(self.num_envs, np.int64)
         self._episodes = [0] * self.num_envs
+        self._restored: list[dict[str, Any] | None] = [None] * self.num_envs
         self._owners: dict[int, tuple[int, Any]] = {}
         self._copy = False
 
@@ -61,12 +63,11 @@ class ParallelVectorEnv:
         for e in envs:
             self._steps[e] = 0
             self._episodes[e] += 1
-            seed = self._seeds[e] if self._episodes[e] == 1 else None
             try:
-                observations, infos = self._envs[e].reset(seed=seed) if seed is not None else self._envs[e].reset()
+                observations, infos = self._reset_first(e) if self._episodes[e] == 1 else self._envs[e].reset()
             except Exception as error:
                 raise self._failure(e, "reset()", error) from error
-            if seed is not None:
+            if self._episodes[e] == 1:
                 self._watch_buffers(e, observations)
             self._rosters[e] = self._nobody
             if not self._settle(e, Answer(observations, {}, {}, {}, infos), rows):
@@ -140,6 +141,23 @@ class ParallelVectorEnv:
                 team_rows.flush()
         self._write_states(stepped, out)
         return ended
+
+    def _reset_first(self, e: int) -> tuple[Any, Any]:
+        answer = self._envs[e].reset(seed=self._seeds[e])
+        generator = _generator(self._envs[e])
+        # only now, because seeding may make a new generator
+        if generator is not None and restore_generator(generator, self._restored[e]):
+            answer = self._envs[e].reset()
+        return answer
+
+    def generator_states(self) -> list[dict[str, Any] | None]:
+        """See `Resumable`: of envs that keep their generator in `np_random`, as gymnasium and PettingZoo do."""
+        generators = map(_generator, self._envs)
+        return [None if generator is None else generator_state(generator) for generator in generators]
+
+    def restore_generators(self, states: Sequence[dict[str, Any] | None]) -> None:
+        """See `Resumable`."""
+        self._restored = list(states)
 
     def render(self, env: int = 0) -> Any:
         """Return the frame of one env: uint8 [height, width, 3], or None where it draws to a window or not at all."""
@@ -233,3 +251,8 @@ def _resting_action(codec: TeamCodec) -> Any:
     """Return the action zero (every first choice) as the environment takes it."""
     spec = codec.action.spec
     return codec.action.decode(np.zeros((1, 1, *spec.shape), spec.dtype))[0][0]
+
+
+def _generator(env: Any) -> np.random.Generator | None:
+    generator = getattr(env.unwrapped, "np_random", None)
+    return generator if isinstance(generator, np.random.Generator) else None

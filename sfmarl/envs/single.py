@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import gymnasium
+import numpy as np
 from pettingzoo import ParallelEnv
 
 AGENT = "agent_0"
@@ -19,6 +20,11 @@ class SingleAgentEnv(ParallelEnv):
         self.render_mode = env.render_mode
         self.possible_agents = [AGENT]
         self.agents: list[str] = []
+
+    @property
+    def np_random(self) -> np.random.Generator:
+        """The environment's random generator."""
+        return self.env.unwrapped.np_random
 
     def observation_space(self, agent: str) -> gymnasium.Space:
         """Return the environment's observation space."""

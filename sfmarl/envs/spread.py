@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from sfmarl.envs.particles import Contacts, continuous_force, discrete_force, integrate
 from sfmarl.envs.vector import ObsRows, OutcomeRows
 from sfmarl.errors import UsageError
+from sfmarl.seeding import generator_state, restore_generator
 from sfmarl.specs import ActionSpec, EnvSpec, ObsSpec, TeamSpec
 
 AGENT_RADIUS = 0.15
@@ -101,6 +103,15 @@ class SimpleSpread:
         rows.active[at] = ~ended[at, None]
         rows.is_first[at] = False
         return ended
+
+    def generator_states(self) -> list[dict[str, Any] | None]:
+        """See `Resumable`."""
+        return [generator_state(rng) for rng in self._rngs]
+
+    def restore_generators(self, states: Sequence[dict[str, Any] | None]) -> None:
+        """See `Resumable`."""
+        for rng, state in zip(self._rngs, states, strict=True):
+            restore_generator(rng, state)
 
     def close(self) -> None:
         """Nothing is held."""

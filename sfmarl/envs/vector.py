@@ -8,7 +8,7 @@ through one implementation (`parallel.py`); a fast simulator implements the prot
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -87,4 +87,17 @@ class VectorEnv(Protocol):
 
     def close(self) -> None:
         """Release whatever the envs hold."""
+        ...
+
+
+@runtime_checkable
+class Resumable(Protocol):
+    """What a `VectorEnv` may offer so that a resumed serial run draws the random numbers the interrupted one would."""
+
+    def generator_states(self) -> list[dict[str, Any] | None]:
+        """Return each env's `seeding.generator_state`; None for an env whose generator is not known."""
+        ...
+
+    def restore_generators(self, states: Sequence[dict[str, Any] | None]) -> None:
+        """Have each env begin its first episode from such a state; None leaves it to its seed."""
         ...

@@ -23,6 +23,9 @@ from sfmarl.specs import PolicySpec
 class Acting(Protocol):
     """A policy that acts. Not thread-safe: work buffers are reused."""
 
+    generator: np.random.Generator | torch.Generator
+    """Draws the actions."""
+
     def load(self, flat: np.ndarray) -> None:
         """Take over weights and normaliser statistics from `flat` float32 [flat_size], as `flatten_into` wrote them."""
         ...

@@ -30,7 +30,7 @@ class NumpyActing:
     def __init__(self, actor: Actor, spec: PolicySpec, seed: int) -> None:
         network = actor.network
         self._spec = spec
-        self._rng = np.random.Generator(np.random.SFC64(seed))
+        self.generator = np.random.Generator(np.random.SFC64(seed))
         self._work: dict[str, np.ndarray] = {}
         self._tanh = network.activation == "tanh"
         self._num_sets, self._sets = network.num_sets, np.array(network.parameter_set)
@@ -179,7 +179,7 @@ class NumpyActing:
         place = np.arange(rows) + np.arange(groups)[:, None] * (width * rows)
         uniform = self._buffer("uniform", len(self._components), groups, rows)
         if not greedy:
-            self._rng.random(out=uniform, dtype=np.float32)
+            self.generator.random(out=uniform, dtype=np.float32)
         chosen = self._buffer("chosen", groups, rows)
         for k, part in enumerate(self._components):
             p = logits[:, part]

@@ -47,6 +47,14 @@ class Crew(Protocol):
         """Have a checkpoint evaluated; answered with an "evaluated" message."""
         ...
 
+    def generators(self) -> dict[str, Any]:
+        """Return, as JSON, where acting and environments are in their random streams; empty where it means nothing.
+
+        Between processes, timing decides who draws which number: there is no place to go on from, and a resumed run
+        draws streams of its own.
+        """
+        ...
+
     def pids(self) -> list[int]:
         """Return the process ids of the run, the main process's included."""
         ...

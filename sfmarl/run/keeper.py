@@ -136,6 +136,7 @@ class Keeper:
             "agent_steps": recorder.agent_steps,
             "wall_seconds": recorder.wall_seconds,
             "next_evaluation": self._next_evaluation,
+            "generators": self._crew.generators(),
             "counts": {role: counts.sum(axis=0).tolist() for role, counts in self._crew.words.counts.items()},
         }
 

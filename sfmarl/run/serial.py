@@ -69,6 +69,23 @@ class SerialCrew:
             )
             for index in range(spec.workers)
         ]
+        if saved:
+            self._restore_generators(saved.run_state.get("generators", {}))
+
+    def generators(self) -> dict[str, Any]:
+        """See Crew."""
+        return {
+            "rollout": [worker.generator_states() for worker in self._rollout],
+            "inference": [worker.generator_states() for worker in self._inference],
+        }
+
+    def _restore_generators(self, states: dict[str, Any]) -> None:
+        """Go on in the interrupted run's streams, if it was a serial one of the same arrangement."""
+        if _arrangement(states) != _arrangement(self.generators()):
+            return
+        for role, workers in (("rollout", self._rollout), ("inference", self._inference)):
+            for worker, own in zip(workers, states[role], strict=True):
+                worker.restore_generators(own)
 
     def poll(self, timeout: float) -> list[Message]:
         """See Crew; `timeout` plays no role. What was said already is returned before anything else is done."""
@@ -79,8 +96,10 @@ class SerialCrew:
                 worker.run_once(timeout=0)
             for inference in self._inference:
                 inference.run_once(timeout=0)
-            for learner in self._learners:
-                learner.run_once(wait=False)
+            updated = [learner.run_once(wait=False) for learner in self._learners]
+            if any(updated):
+                # between two batches nothing is in flight: from a checkpoint made here, resuming loses no step
+                break
         return self._drain()
 
     def _drain(self) -> list[Message]:
@@ -122,3 +141,9 @@ class SerialCrew:
         self._rollout = []
         self._undo_threads()
         return self._drain()
+
+
+def _arrangement(states: dict[str, Any]) -> tuple[list, list]:
+    """Return how many environments each split of each rollout worker has, and policies each inference worker."""
+    rollout = [[len(split) for split in worker] for worker in states.get("rollout", [])]
+    return rollout, [len(worker) for worker in states.get("inference", [])]

@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator
 from multiprocessing import connection, forkserver, resource_tracker
 from pathlib import Path
+from typing import Any
 
 from sfmarl.errors import RunError
 from sfmarl.memory.plane import DataPlane
@@ -203,6 +204,10 @@ class ProcessCrew:
             return
         self._evaluating = checkpoint
         self._send(child, (checkpoint, episodes, seed))
+
+    def generators(self) -> dict[str, Any]:
+        """See Crew."""
+        return {}
 
     @staticmethod
     def _send(child: Child, command: tuple) -> None:

@@ -10,14 +10,16 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from time import perf_counter
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+import torch
 
 from sfmarl.memory.block import Block
 from sfmarl.memory.queues import TicketQueue
 from sfmarl.memory.weights import WeightStore
 from sfmarl.memory.words import INFERENCE_COUNTS, INFERENCE_TIMES, Words
+from sfmarl.seeding import generator_state, restore_generator
 
 WAIT, WEIGHTS, GATHER, FORWARD, SCATTER = range(len(INFERENCE_TIMES))
 FORWARDS, ROWS = range(len(INFERENCE_COUNTS))
@@ -25,6 +27,8 @@ FORWARDS, ROWS = range(len(INFERENCE_COUNTS))
 
 class Acting(Protocol):
     """A policy's actor as it is used here (models/acting.py)."""
+
+    generator: np.random.Generator | torch.Generator
 
     def load(self, flat: np.ndarray) -> None: ...
 
@@ -112,6 +116,15 @@ class InferenceWorker:
             requests = self._open_requests()
         if requests and self._answer(requests):
             self._progress += 1
+
+    def generator_states(self) -> list[dict[str, Any]]:
+        """Return where each policy's stream of actions is (`seeding.generator_state`)."""
+        return [generator_state(policy.acting.generator) for policy in self._policies]
+
+    def restore_generators(self, states: Sequence[dict[str, Any]]) -> None:
+        """Go on from where an earlier run of the same policies was."""
+        for policy, state in zip(self._policies, states, strict=True):
+            restore_generator(policy.acting.generator, state)
 
     def _open_requests(self) -> list[tuple[int, int, int]]:
         """Return (worker, split, request number) of what is open, taking note of new generations first.

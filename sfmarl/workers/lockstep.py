@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from time import perf_counter
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
-from sfmarl.envs.vector import VectorEnv
+from sfmarl.envs.vector import Resumable, VectorEnv
 from sfmarl.memory.block import Block
 from sfmarl.workers.episodes import EpisodeLog
 from sfmarl.workers.ghosts import Ghosts
@@ -161,6 +161,15 @@ class LockstepSplit:
                 reward[...] = getattr(reward, self._team_reward)(axis=-1, keepdims=True)
         for ghosts in self._ghosts:
             ghosts.step(ring, step, finished, cut)
+
+    def generator_states(self) -> list[dict[str, Any] | None]:
+        """Return where the environments' streams are; None for each whose stream is not known."""
+        return self.env.generator_states() if isinstance(self.env, Resumable) else [None] * self.env.num_envs
+
+    def restore_generators(self, states: Sequence[dict[str, Any] | None]) -> None:
+        """Before the first step: go on from where an earlier run's environments were."""
+        if isinstance(self.env, Resumable):
+            self.env.restore_generators(states)
 
     def close(self) -> None:
         """Close the environments."""

@@ -38,6 +38,10 @@ class Split(Protocol):
 
     def step(self) -> None: ...
 
+    def generator_states(self) -> list[dict[str, Any] | None]: ...
+
+    def restore_generators(self, states: Sequence[dict[str, Any] | None]) -> None: ...
+
     def close(self) -> None: ...
 
 
@@ -130,6 +134,15 @@ class RolloutWorker:
             returns, lengths = (np.concatenate(part) for part in zip(*finished, strict=True))
             self._counts[EPISODES] += len(lengths)
             self._report("episodes", (returns, lengths))
+
+    def generator_states(self) -> list[list[dict[str, Any] | None]]:
+        """Return where the streams of each split's environments are (`seeding.generator_state`)."""
+        return [split.generator_states() for split in self._splits]
+
+    def restore_generators(self, states: Sequence[Sequence[dict[str, Any] | None]]) -> None:
+        """Before the first step: go on from where an earlier run of as many environments was."""
+        for split, own in zip(self._splits, states, strict=True):
+            split.restore_generators(own)
 
     def close(self) -> None:
         """Close the environments."""

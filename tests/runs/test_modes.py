@@ -10,6 +10,7 @@ import pytest
 from small import children, config
 
 import sfmarl
+from sfmarl.algorithms.ppo import Hyperparameters
 from sfmarl.envs.registry import load_spec
 from sfmarl.monitor.metrics import describe
 from sfmarl.run.runner import TrainResult, resume, train
@@ -108,6 +109,24 @@ def test_serial_is_bit_identical_by_seed(tmp_path):
         runs[name] = _weights(tmp_path / name)
     assert all((runs["a"][name] == runs["b"][name]).all() for name in runs["a"])
     assert any((runs["a"][name] != runs["c"][name]).any() for name in runs["a"])
+
+
+@pytest.mark.parametrize(
+    ("env", "kwargs"),
+    [("mpe2.simple_spread_v3", {"continuous_actions": True}), ("native/simple_spread", {})],
+    ids=["pettingzoo, acting in torch", "native, acting in numpy"],
+)
+def test_a_serial_run_resumed_is_the_run_that_was_not_interrupted(env, kwargs, tmp_path):
+    """Minibatches, actions and initial states go on in the interrupted streams, so weights are equal to the bit."""
+    hp = Hyperparameters(hidden=(16,), epochs=2, minibatches=2)
+    settings = {"env": env, "env_kwargs": kwargs | {"max_cycles": 8}, "mode": "serial", "hp": hp, "algo": "mappo"}
+    one_update = 2 * 4 * 8  # workers, envs, rollout; episodes end with the slot
+    train(config(tmp_path / "whole", **settings, env_steps=6 * one_update))
+    train(config(tmp_path / "parts", **settings, env_steps=3 * one_update))
+    resume(tmp_path / "parts", env_steps=6 * one_update)
+    whole, parts = _weights(tmp_path / "whole"), _weights(tmp_path / "parts")
+    differing = [name for name in whole if not whole[name].equal(parts[name])]
+    assert not differing
 
 
 def test_seeds_reach_every_environment(tmp_path):
