@@ -37,9 +37,12 @@ class Keeper:
         past: dict[str, Any],
         tell: Callable[[str], None],
         warn: Callable[[str], None],
-        write: Callable[[dict[str, float]], None],
+        write: Callable[[dict[str, float], dict[str, Any]], None],
     ) -> None:
-        """`past` is the run state of the checkpoint that is resumed; `write` takes scalars to the metrics files."""
+        """`past` is the run state of the checkpoint that is resumed.
+
+        `write` takes scalars to the metrics files, under the counters of the run state they belong to.
+        """
         self.saved: Path | None = None
         """The newest checkpoint of this sitting."""
         self.reached_score = False
@@ -56,6 +59,8 @@ class Keeper:
         self._save_failure = ""
         self._evaluate_saved = False
         self._evaluating: Path | None = None
+        self._saved_state: dict[str, Any] = {}
+        self._evaluating_state: dict[str, Any] = {}
 
     def keep_schedule(self) -> None:
         """Start what is due."""
@@ -95,8 +100,10 @@ class Keeper:
         if self._save_failure:
             self._warn(f"no checkpoint was written: {self._save_failure} Training goes on.")
             return
+        state = self._run_state()
         try:
-            self.saved = checkpoint.commit(target, self._run_state(), self._seats())
+            self.saved = checkpoint.commit(target, state, self._seats())
+            self._saved_state = state
             checkpoint.prune(self._run_dir, self._config.keep_checkpoints, protect=[self._evaluating or self.saved])
         except RunError as error:
             self._warn(f"{error} Training goes on.")
@@ -104,7 +111,7 @@ class Keeper:
         finally:
             self._last_save = time.monotonic()  # from its end: a slow disk must leave time for training
         if self._evaluate_saved:
-            self._evaluating = self.saved
+            self._evaluating, self._evaluating_state = self.saved, state
             self._crew.evaluate(
                 self.saved,
                 self._config.eval_episodes,
@@ -149,11 +156,12 @@ class Keeper:
         self._evaluating = None
         if evaluation is None:
             return
-        self._write(evaluation.scalars())
+        # training went on meanwhile: the score belongs to the steps that the checkpoint had seen
+        self._write(evaluation.scalars(), self._evaluating_state)
         self._consider_best(path, evaluation)
         score = next(iter(evaluation.teams.values()))
         self._recorder.evaluation = f"{score} ({evaluation.episodes} episodes, greedy, {path.name})"
-        self._tell(f"evaluation at {checkpoint.Checkpoint(path).env_steps or 0:,} env-steps: {score}")
+        self._tell(f"evaluation at {self._evaluating_state['env_steps']:,} env-steps: {score}")
         goal = self._config.stop_score
         self.reached_score = goal is not None and evaluation.score >= goal
 
@@ -179,6 +187,6 @@ class Keeper:
         except SfmarlError as error:
             self._warn(f"the final evaluation failed: {error}")
             return None
-        self._write(evaluation.scalars())
+        self._write(evaluation.scalars(), self._saved_state)
         self._consider_best(self.saved, evaluation)
         return evaluation

@@ -123,13 +123,23 @@ class Training:
 
     def _record(self) -> None:
         scalars = self._recorder.record() | self._system.sample(self._crew.pids())
-        self._write(scalars)
+        recorder = self._recorder
+        self._write(
+            scalars,
+            {
+                "env_steps": recorder.env_steps,
+                "agent_steps": recorder.agent_steps,
+                "wall_seconds": recorder.wall_seconds,
+            },
+        )
         self._console.update(self._recorder.view())
 
-    def _write(self, scalars: dict[str, float]) -> None:
-        recorder = self._recorder
+    def _write(self, scalars: dict[str, float], state: dict[str, Any]) -> None:
         self._writer.write(
-            scalars, env_steps=recorder.env_steps, agent_steps=recorder.agent_steps, wall_seconds=recorder.wall_seconds
+            scalars,
+            env_steps=state["env_steps"],
+            agent_steps=state["agent_steps"],
+            wall_seconds=state["wall_seconds"],
         )
 
     def _save_after_failure(self) -> None:

@@ -14,7 +14,7 @@ from sfmarl.algorithms.ppo import Hyperparameters
 from sfmarl.envs.registry import load_spec
 from sfmarl.monitor.metrics import describe
 from sfmarl.run.runner import TrainResult, resume, train
-from sfmarl.storage.checkpoint import checkpoint_paths, latest, read_best
+from sfmarl.storage.checkpoint import Checkpoint, checkpoint_paths, latest, read_best
 
 ENVELOPE = {"time", "wall_seconds", "env_steps", "agent_steps"}
 
@@ -58,6 +58,14 @@ def test_metrics_are_documented_and_complete(async_run):
         "time/rollout/env",
     ):
         assert name in seen
+
+
+def test_a_score_stands_at_the_steps_its_checkpoint_had_seen(async_run):
+    """Training goes on while a checkpoint is evaluated; env-steps of the score are the checkpoint's."""
+    steps = {Checkpoint(path).run_state["env_steps"] for path in checkpoint_paths(async_run.run_dir)}
+    scored = [record["env_steps"] for record in async_run.metrics() if "eval/return_team/agent" in record]
+    assert len(scored) >= 2
+    assert set(scored) <= steps
 
 
 def test_the_policy_acts_on_raw_observations(async_run):
