@@ -1,4 +1,4 @@
-"""The PPO family's losses as pure functions. Means run over the rows of `weight` 1; no other row has any influence."""
+"""The PPO family's losses as pure functions. Means are weighted; a row of weight 0 has no influence."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 
 def masked_mean(x: Tensor, weight: Tensor) -> Tensor:
-    """Return the mean of x [...] over the rows where weight [...] (0 or 1, float) is 1; 0 when there is none."""
+    """Return the mean of x [...] under `weight` [...] float: 0 or 1, or a sample's importance; 0 when none has any."""
     return x.reshape(-1).dot(weight.reshape(-1)) / weight.sum().clamp_min(1.0)
 
 
@@ -44,10 +44,10 @@ def value_loss(
 
 
 def standardise(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Return x with mean 0 and standard deviation 1 over the rows of `weight` 1, zero elsewhere; and that deviation."""
+    """Return x shifted and scaled to mean 0 and standard deviation 1 under `weight` [...] >= 0, and that deviation."""
     mean = masked_mean(x, weight)
     std = masked_mean((x - mean).square(), weight).sqrt()
-    return (x - mean) * weight / (std + 1e-8), std
+    return (x - mean) / (std + 1e-8), std
 
 
 def explained_variance(value: Tensor, target: Tensor, weight: Tensor) -> Tensor:

@@ -15,8 +15,9 @@ min(rho_bar, pi_k / mu). The clipped ratio is then pi / pi_k. Their product is t
 factor exactly once, and the trust region lies around the newest policy: the decoupled objective of Hilton et al. 2022
 ("Batch size-invariance for policy optimization", arXiv 2110.00641, section 3), which IMPACT (Luo et al. 2020, arXiv
 1912.00167) and RLlib's APPO use with their target network as pi_k. Sample Factory instead multiplies the V-trace
-advantage, which holds rho, by pi / mu: stale samples are then weighted by about rho squared. At policy lag 0 all of
-them are PPO. With `gae` and `nstep` nothing corrects for lag but the ratio, which is then pi / mu.
+advantage, which holds rho, by pi / mu: stale samples are then weighted by about rho squared. Advantages are
+standardised under the weights rho: a mean over plain rows would be a baseline that the lag biases. At policy lag 0
+all of this is PPO. With `gae` and `nstep` nothing corrects for lag but the ratio, which is then pi / mu.
 
 Ratios are per agent, never of the joint action. What a dead agent's row holds has no influence.
 """

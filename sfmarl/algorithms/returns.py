@@ -46,17 +46,16 @@ def vtrace(
 ) -> tuple[Tensor, Tensor]:
     """V-trace (Espeholt et al. 2018, IMPALA, eq. 1) with c_t = lambda min(c_bar, ratio_t) (their remark 2).
 
-    `ratio` is pi / mu of the action taken; 1 where no action was chosen. The policy-gradient advantage is rho_t (r_t
-    + gamma q_{t+1} - V_t) with q = lambda v + (1 - lambda) V as in rlax, so that for ratio 1 both results equal those
-    of `gae`; for lambda 1 it is IMPALA's.
+    `ratio` is pi / mu of the action taken; 1 where no action was chosen. Advantages are r_t + gamma q_{t+1} - V_t with
+    q = lambda v + (1 - lambda) V as in rlax, so that for ratio 1 both results equal those of `gae`; for lambda 1 they
+    are IMPALA's without the weight rho_t = min(rho_bar, ratio_t), which belongs to the sample, not to its advantage.
     """
-    rho = ratio.clamp(max=rho_bar)
-    td_errors = _td_errors(values, reward, terminated, running, gamma).mul_(rho)
+    advantages = _td_errors(values, reward, terminated, running, gamma)
     trace = _trace(terminated, truncated, running, gamma * trace_lambda)
-    corrections = td_errors.clone()
+    corrections = advantages * ratio.clamp(max=rho_bar)
     _scan(corrections, trace * ratio.clamp(max=c_bar))
-    td_errors[:-1].addcmul_((trace[:-1] * rho[:-1]), corrections[1:])
-    return values[:-1] + corrections, td_errors
+    advantages[:-1].addcmul_(trace[:-1], corrections[1:])
+    return values[:-1] + corrections, advantages
 
 
 def nstep(

@@ -23,7 +23,7 @@ class Targets:
     reference_log_prob: Tensor
     """Log-probability under the policy that the surrogate's ratio is taken against."""
     advantage: Tensor
-    """Zero where no action was chosen."""
+    """With V-trace times the sample's importance weight rho; zero where no action was chosen."""
     value_target: Tensor
     """In the critic's normalised space."""
     old_value: Tensor
@@ -58,18 +58,22 @@ def estimate(
     arguments = (values, rows.reward, rows.terminated, rows.truncated, rows.running)
     reference = rows.behaviour_log_prob if previous is None else previous.reference_log_prob
     metrics: dict[str, Tensor] = {}
+    weight = active
     if hp.returns == "vtrace":
         reference = log_prob if previous is None else reference
         # a dead agent whose return is running chose nothing: there is nothing to correct
         ratio = torch.where(rows.active, (reference - rows.behaviour_log_prob).exp(), 1.0)
         target, advantage = returns.vtrace(*arguments, ratio, hp.gamma, hp.trace_lambda, hp.rho_bar, hp.c_bar)
-        metrics["rho_mean"] = losses.masked_mean(ratio.clamp(max=hp.rho_bar), active)
+        weight = ratio.clamp(max=hp.rho_bar) * active
+        metrics["rho_mean"] = losses.masked_mean(weight, active)
         metrics["ratio_max_first"] = (ratio - 1.0).abs().amax()
     elif hp.returns == "gae":
         target, advantage = returns.gae(*arguments, hp.gamma, hp.trace_lambda)
     else:
         target, advantage = returns.nstep(*arguments, hp.gamma, hp.n_step)
-    standardised, metrics["advantage_std"] = losses.standardise(advantage, active)
+    # by the weighted mean: what is subtracted from every advantage is a baseline, which is unbiased only if it carries
+    # the sample's weight (E_mu[rho grad log pi] = 0, E_mu[grad log pi] is not)
+    standardised, metrics["advantage_std"] = losses.standardise(advantage, weight)
     metrics["value_mean"] = losses.masked_mean(values[:-1], running)
     metrics["return_mean"] = losses.masked_mean(target, running)
     metrics["explained_variance"] = losses.explained_variance(values[:-1], target, running)
@@ -77,7 +81,7 @@ def estimate(
         value_norm.update(target, running)
     targets = Targets(
         reference_log_prob=reference,
-        advantage=standardised if hp.normalise_advantages else advantage * active,
+        advantage=weight * (standardised if hp.normalise_advantages else advantage),
         value_target=target if value_norm is None else value_norm.normalise(target),
         old_value=value[:-1],
     )

@@ -43,7 +43,7 @@ def gae_oracle(values, reward, terminated, truncated, running, lam):
 
 
 def vtrace_oracle(values, reward, terminated, truncated, running, ratio, lam, rho_bar, c_bar):
-    """One column [T], IMPALA eq. 1 as the sum it is printed as."""
+    """One column [T], IMPALA eq. 1 as the sum it is printed as; advantages without the sample's weight rho."""
     rho, c = np.minimum(rho_bar, ratio), lam * np.minimum(c_bar, ratio)
     targets, advantages = values[:-1].astype(float).copy(), np.zeros(len(reward))
 
@@ -64,7 +64,7 @@ def vtrace_oracle(values, reward, terminated, truncated, running, ratio, lam, rh
             successor = 0.0 if terminated[t] else values[t + 1]
             if flows(terminated, truncated, running, t):
                 successor = lam * targets[t + 1] + (1 - lam) * values[t + 1]
-            advantages[t] = rho[t] * (reward[t] + GAMMA * successor - values[t])
+            advantages[t] = reward[t] + GAMMA * successor - values[t]
     return targets, advantages
 
 
@@ -138,9 +138,10 @@ def test_ceilings_below_every_ratio_make_vtrace_blind_to_the_policy():
     """IMPALA section 4.1: as rho_bar goes to 0 the fixed point becomes the value of the policy that acted."""
     values, reward, terminated, truncated, running, ratio = tensors(trajectory())
     ratio = ratio.clamp_min(1e-3)
-    a = returns.vtrace(values, reward, terminated, truncated, running, ratio, GAMMA, 1.0, 1e-6, 1e-6)[1]
-    b = returns.vtrace(values, reward, terminated, truncated, running, ratio * 5, GAMMA, 1.0, 1e-6, 1e-6)[1]
-    torch.testing.assert_close(a, b)
+    a = returns.vtrace(values, reward, terminated, truncated, running, ratio, GAMMA, 1.0, 1e-6, 1e-6)
+    b = returns.vtrace(values, reward, terminated, truncated, running, ratio * 5, GAMMA, 1.0, 1e-6, 1e-6)
+    for got, want in zip(a, b, strict=True):
+        torch.testing.assert_close(got, want)
 
 
 def test_printed_lambda_return_example():
