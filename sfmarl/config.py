@@ -62,6 +62,8 @@ class Config:
     """Who acts with one policy: auto | each | all | a JSON object {team: [agents]}."""
     policies: dict[str, str] = field(default_factory=dict)
     """Team -> policy name; teams not named get a policy of their own."""
+    players: dict[str, Any] = field(default_factory=dict)
+    """Policy -> its settings: `prey={"lr": 1e-4}`, or {"frozen": "runs/x"}, or {"script": "module:callable"}."""
     sharing: str = "full"
     """Parameters inside a team: full | none | a JSON object {agent: role}."""
     death: Literal["terminal", "masked"] = "terminal"

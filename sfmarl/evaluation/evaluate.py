@@ -13,6 +13,7 @@ from sfmarl.evaluation.animation import write_gif
 from sfmarl.evaluation.evaluator import Evaluator, Player, RandomPlayer, Stopped
 from sfmarl.evaluation.policy import JointPolicy, load_policy
 from sfmarl.evaluation.result import Evaluation
+from sfmarl.players import scripted_teams
 from sfmarl.seeding import seed_for
 from sfmarl.specs import EnvSpec
 from sfmarl.storage.checkpoint import Checkpoint
@@ -85,12 +86,14 @@ def evaluate_run(
     run_dir = Path(run_dir)
     config = read_config(run_dir / "config.json")
     policy = load_policy(run_dir, device, checkpoint=checkpoint, seed=seed, warn=warn or _to_stderr)
-    _require_fit(policy, load_spec(config))
+    spec = load_spec(config)
+    players = policy.by_team | scripted_teams(config, spec, seed)
+    _require_fit(policy, spec, players)
     if gif is not None:
-        write_gif(config, policy.by_team, Path(gif), seed, greedy)
+        write_gif(config, players, Path(gif), seed, greedy)
     return evaluate(
         config,
-        policy.by_team,
+        players,
         episodes,
         seed,
         greedy,
@@ -112,28 +115,24 @@ def evaluate_checkpoint(
     Raises RunError when the checkpoint is damaged, Stopped when `stop` says so.
     """
     policy = JointPolicy(Checkpoint(checkpoint), seed=seed)
-    return evaluate(config, policy.by_team, episodes, seed, greedy, checkpoint=policy.checkpoint.path.name, stop=stop)
+    players = policy.by_team | (scripted_teams(config, load_spec(config), seed) if config.players else {})
+    return evaluate(config, players, episodes, seed, greedy, checkpoint=policy.checkpoint.path.name, stop=stop)
 
 
 def _to_stderr(text: str) -> None:
     print(f"sfmarl: warning: {text}", file=sys.stderr)
 
 
-def _require_fit(policy: JointPolicy, spec: EnvSpec) -> None:
+def _require_fit(policy: JointPolicy, spec: EnvSpec, players: Mapping[str, Player]) -> None:
     """Raise UsageError unless every team of the environment is what its policy was trained for."""
     for team in spec.teams:
         trained = policy.specs.get(team.name)
+        if trained is None and team.name in players:
+            continue
         if trained is None:
             raise UsageError(f"{spec.env} has a team {team.name!r}, the checkpoint only {', '.join(policy.specs)}.")
-        for what, now, then in (
-            ("observation", (team.obs.shape, team.obs.dtype), (trained.obs.shape, trained.obs.dtype)),
-            ("action", (team.action.kind, team.action.nvec, team.action.env_shape),
-             (trained.action.kind, trained.action.nvec, trained.action.env_shape)),
-            ("number of agents", len(team.agents), len(trained.agents)),
-            ("action mask", team.has_mask, trained.has_mask),
-        ):  # fmt: skip
-            if now != then:
-                raise UsageError(
-                    f"{spec.env} is not the environment this checkpoint was trained on: {what} of team {team.name!r} "
-                    f"is {now}, the policy expects {then}. Install the version it was trained with."
-                )
+        if misfit := trained.misfit(team):
+            raise UsageError(
+                f"{spec.env} is not the environment this checkpoint was trained on: of team {team.name!r} {misfit}. "
+                "Install the version it was trained with."
+            )

@@ -32,9 +32,11 @@ class PlaneSpec:
     ring: int
     """Slots of a lane."""
     policy_of_team: tuple[int, ...]
-    """Policy index of each team at home."""
+    """Policy index of each team at home; -1 - k for player k that does not learn: the seat then has scratch rows."""
     weight_sizes: tuple[int, ...]
-    """Published floats of each policy."""
+    """Published floats of each policy that learns."""
+    frozen_sizes: tuple[int, ...] = ()
+    """Published floats of each policy that does not; they are published once, before the run begins."""
     stores_state: bool = False
     """Whether slots hold the environment's global state (a central critic reads it)."""
     masked_death: bool = False
@@ -42,7 +44,7 @@ class PlaneSpec:
     rnn_sizes: tuple[int, ...] = ()
     """Floats each policy's recurrent actor remembers per agent; empty when every actor is feed-forward."""
     frozen_seats: bool = False
-    """Whether seats may be taken by players that do not learn; they act from scratch rows."""
+    """Whether any seat may be taken by players that do not learn; they act from scratch rows."""
 
     @property
     def policies(self) -> int:
@@ -50,11 +52,13 @@ class PlaneSpec:
         return len(self.weight_sizes)
 
     def blocks(self) -> list[BlockSpec]:
-        """Return every block, ordered by worker, split, seat."""
+        """Return every block, ordered by worker, split, seat: one for each team whose player learns."""
         specs = []
         for worker in range(self.workers):
             for split in range(self.splits):
                 for seat, team in enumerate(self.env.teams):
+                    if self.policy_of_team[seat] < 0:
+                        continue
                     agents = len(team.agents)
                     specs.append(
                         BlockSpec(
@@ -76,21 +80,20 @@ class PlaneSpec:
         return specs
 
     def scratch(self) -> list[ScratchSpec]:
-        """Return the scratch rows of every (worker, split, seat), or none when no seat is ever frozen."""
-        if not self.frozen_seats:
-            return []
+        """Return the scratch rows of every (worker, split, seat) where a player may sit that does not learn."""
         return [
             ScratchSpec(worker, split, seat, team, self.envs_per_split)
             for worker in range(self.workers)
             for split in range(self.splits)
             for seat, team in enumerate(self.env.teams)
+            if self.frozen_seats or self.policy_of_team[seat] < 0
         ]
 
     def layout(self) -> Layout:
         """Return the plan of the whole segment; `.size` is what it will take."""
         layout = Layout()
         plan_words(layout, self.workers, self.splits, self.inference_workers, self.policies)
-        for policy, size in enumerate(self.weight_sizes):
+        for policy, size in enumerate((*self.weight_sizes, *self.frozen_sizes)):
             plan_weights(layout, policy, size)
         for spec in (*self.blocks(), *self.scratch()):
             spec.plan(layout)
@@ -121,7 +124,7 @@ class DataPlane:
         return Words(self.segment)
 
     def weights(self, policy: int) -> WeightStore:
-        """Open one policy's published weights."""
+        """Open one policy's published weights; those that do not learn come after those that do."""
         return WeightStore(self.segment, policy)
 
     def blocks(self, worker: int | None = None, split: int | None = None, policy: int | None = None) -> list[Block]:
@@ -129,7 +132,7 @@ class DataPlane:
         return [Block(spec, self.segment) for spec in select(self.spec.blocks(), worker, split, policy)]
 
     def scratch(self, worker: int, split: int) -> list[Scratch]:
-        """Open the scratch rows of a split, one per seat; empty when no seat is ever frozen."""
+        """Open the scratch rows of a split, in the order of their seats; empty when everybody always learns."""
         return [
             Scratch(spec, self.segment) for spec in self.spec.scratch() if (spec.worker, spec.split) == (worker, split)
         ]

@@ -32,9 +32,15 @@ class Recorder:
     """Differences of the shared counters between two records, and the newest news of each learner."""
 
     def __init__(
-        self, words: Words, env: EnvSpec, policies: Sequence[str], rollout: int, epochs: float, past_seconds: float
+        self,
+        words: Words,
+        env: EnvSpec,
+        policies: Sequence[str],
+        rollout: int,
+        epochs: Sequence[float],
+        past_seconds: float,
     ) -> None:
-        """`rollout` is T, `epochs` how often a sample is learned from, `past_seconds` its time before a resume."""
+        """`rollout` is T, `epochs` each policy's passes over a sample, `past_seconds` its time before a resume."""
         self.episodes = EpisodeStats(
             env, episodes=int(words.counts["rollout"][:, ROLLOUT_COUNTS.index("episodes")].sum())
         )
@@ -46,7 +52,8 @@ class Recorder:
         self._words = words
         self._policies = policies
         self._rollout = rollout
-        self._epochs = epochs
+        self._epochs = np.array(epochs, float)
+        self._learned = self._learned_steps()
         self._past_seconds = past_seconds
         self._start = self._last = time.monotonic()
         self._counts, self._times = self._read()
@@ -76,6 +83,14 @@ class Recorder:
         """Seconds of training since the start of the run, earlier sittings included."""
         return self._past_seconds + time.monotonic() - self._start
 
+    def _learned_steps(self) -> np.ndarray:
+        return self._words.counts["learner"][:, LEARNER_COUNTS.index("agent_steps")].copy()
+
+    def _passes(self) -> float:
+        """Return the samples learned from since the last record, once per epoch."""
+        before, self._learned = self._learned, self._learned_steps()
+        return float((self._learned - before) @ self._epochs)
+
     def learned(self, policy: int, metrics: dict[str, float]) -> None:
         """Take note of a learner's update metrics (means since its last report)."""
         self._learner[self._policies[policy]] = metrics
@@ -97,7 +112,7 @@ class Recorder:
             "throughput/agent_steps_per_second": rollout["agent_steps"] / seconds,
             "throughput/env_steps_per_second": rollout["env_steps"] / seconds,
             "throughput/updates_per_second": learner["updates"] / seconds,
-            "throughput/samples_times_epochs_per_second": learner["agent_steps"] * self._epochs / seconds,
+            "throughput/samples_times_epochs_per_second": self._passes() / seconds,
             "learner/dropped_slots": learner["dropped_slots"],
             **self.bottleneck.scalars(),
             **self.episodes.collect(),

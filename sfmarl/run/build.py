@@ -6,21 +6,25 @@ from collections.abc import Callable, Mapping, Sequence
 from time import sleep
 from typing import Any
 
+import numpy as np
 import torch
 
 from sfmarl.algorithms import get_algorithm
 from sfmarl.envs.registry import make_vector_env
+from sfmarl.envs.script import ScriptedPlayer
+from sfmarl.errors import RunError
 from sfmarl.memory.block import Block
 from sfmarl.memory.plane import DataPlane
 from sfmarl.memory.queues import TicketQueue
-from sfmarl.models.acting import make_acting
+from sfmarl.models.acting import flat_size, flatten_into, make_acting
 from sfmarl.run.plan import RunPlan
 from sfmarl.seeding import seed_for
 from sfmarl.workers.inference import InferenceWorker, PolicySlot
 from sfmarl.workers.learner import LearnerWorker
 from sfmarl.workers.lockstep import LockstepSplit
 from sfmarl.workers.rollout import RolloutWorker
-from sfmarl.workers.routing import HomeRoute
+from sfmarl.workers.routing import Bystander, HomeRoute
+from sfmarl.workers.seating import frozen
 
 Report = Callable[[str, Any], None]
 """Sends (kind, payload) to the main process."""
@@ -41,10 +45,26 @@ def build_rollout(
         blocks = plane.blocks(worker=index, split=split)
         _tidy(blocks, plan.sync)
         env = make_vector_env(config, spec.envs_per_split, seeds)
-        splits.append(
-            LockstepSplit(env, blocks, HomeRoute(blocks), generation, sync=plan.sync, team_reward=config.team_reward)
-        )
+        route = HomeRoute(_seats(plan, plane, blocks, index, split))
+        splits.append(LockstepSplit(env, blocks, route, generation, sync=plan.sync, team_reward=config.team_reward))
     return RolloutWorker(index, generation, splits, words, inbox, inference, report)
+
+
+def _seats(
+    plan: RunPlan, plane: DataPlane, blocks: Sequence[Block], worker: int, split: int
+) -> list[Block | Bystander]:
+    """Return what each team's rows lie in, in seat order: a block, or scratch rows where the player does not learn."""
+    seats: dict[int, Block | Bystander] = {block.spec.seat: block for block in blocks}
+    for scratch in plane.scratch(worker, split):
+        seat = scratch.spec.seat
+        player = frozen(plan.plane.policy_of_team[seat])
+        state = None if blocks[0].state is None else np.zeros(blocks[0].state.shape[2:], np.float32)
+        call, script = plan.bystanders[player].script, None
+        if call:
+            seed = seed_for(plan.config.seed, "script", plan.start_env_steps, worker, split, seat)
+            script = ScriptedPlayer(call, scratch.spec.team, seed)
+        seats[seat] = Bystander(scratch, player, state, script)
+    return [seats[seat] for seat in sorted(seats)]
 
 
 def _tidy(blocks: Sequence[Block], sync: bool) -> None:
@@ -66,18 +86,48 @@ def build_inference(
     plan: RunPlan, plane: DataPlane, index: int, inbox: TicketQueue, outboxes: Mapping[int, TicketQueue]
 ) -> InferenceWorker:
     """Build inference worker `index`, which serves the rollout workers congruent to it."""
-    cls, hp = get_algorithm(plan.config.algo).cls, plan.config.hp
     words = plane.words()
     # a replacement draws another stream: its predecessor had made some progress
     born = (plan.start_env_steps, int(words.progress["inference"][index]))
     workers = range(index, plan.plane.workers, plan.plane.inference_workers)
-    policies = []
-    for policy, spec in enumerate(plan.policies):
+    slots = []
+    actors = [(spec, learns.algo, learns.hp) for spec, learns in zip(plan.policies, plan.learning, strict=True)]
+    actors += [(player.state.spec, player.state.algo, player.hp) for player in plan.bystanders if player.state]
+    for policy, (spec, algo, hp) in enumerate(actors):
         seed = seed_for(plan.config.seed, "act", *born, index, policy)
-        acting = make_acting(cls.build_actor(spec, hp), spec, torch.device(plan.device), seed)
-        policies.append(PolicySlot(acting, plane.weights(policy)))
-    blocks = [block for worker in workers for block in plane.blocks(worker=worker)]
-    return InferenceWorker(index, blocks, policies, words, list(workers), inbox, outboxes)
+        actor = get_algorithm(algo).cls.build_actor(spec, hp)
+        slots.append(PolicySlot(make_acting(actor, spec, torch.device(plan.device), seed), plane.weights(policy)))
+    learning = len(plan.policies)
+    return InferenceWorker(
+        index,
+        [block for worker in workers for block in plane.blocks(worker=worker)],
+        slots[:learning],
+        words,
+        list(workers),
+        inbox,
+        outboxes,
+        scratch=[seat for w in workers for split in range(plan.plane.splits) for seat in plane.scratch(w, split)],
+        frozen=dict(enumerate(slots[learning:])),
+        turn_based=plan.env.turn_based,
+    )
+
+
+def publish_frozen(plan: RunPlan, plane: DataPlane) -> None:
+    """Publish the weights of the policies that do not learn: once, before anybody asks for them.
+
+    Raises RunError when a checkpoint's weights do not fit the actor it says they are of.
+    """
+    for number, player in enumerate(plan.bystanders):
+        if player.state is None:
+            continue
+        actor = get_algorithm(player.state.algo).cls.build_actor(player.state.spec, player.hp)
+        try:
+            actor.load_state_dict(player.state.actor_tensors)
+        except RuntimeError as error:
+            raise RunError(f"The weights of the frozen policy {player.name!r} do not fit its actor: {error}") from error
+        flat = np.empty(flat_size(actor), np.float32)
+        flatten_into(actor, flat)
+        plane.weights(len(plan.policies) + number).publish(flat, 1)
 
 
 def build_learner(
@@ -87,9 +137,9 @@ def build_learner(
 
     Raises KeyError or ValueError when the state is not this algorithm's.
     """
-    config, device = plan.config, torch.device(plan.device)
-    algorithm = get_algorithm(config.algo).cls(
-        plan.policies[policy], config.hp, device, seed_for(config.seed, "learner", policy)
+    config, device, learns = plan.config, torch.device(plan.device), plan.learning[policy]
+    algorithm = get_algorithm(learns.algo).cls(
+        plan.policies[policy], learns.hp, device, seed_for(config.seed, "learner", policy)
     )
     if state is not None:
         algorithm.load_state_dict(state)

@@ -102,6 +102,9 @@ class Keeper:
             return
         state = self._run_state()
         try:
+            for player in self._plan.bystanders:
+                if player.state is not None:
+                    checkpoint.copy_policy(target, player.state)
             self.saved = checkpoint.commit(target, state, self._seats())
             self._saved_state = state
             checkpoint.prune(self._run_dir, self._config.keep_checkpoints, protect=[self._evaluating or self.saved])
@@ -149,7 +152,10 @@ class Keeper:
 
     def _seats(self) -> dict[str, Seat]:
         policies = self._plan.policy_of_team()
-        return {team.name: Seat(policies[team.name], team.agents) for team in self._plan.env.teams}
+        teams = [
+            team for team in self._plan.env.teams if team.name in policies
+        ]  # of the others a script says what to do
+        return {team.name: Seat(policies[team.name], team.agents) for team in teams}
 
     def on_evaluated(self, path: Path, evaluation: Evaluation | None) -> None:
         """The evaluation of checkpoint `path` is over; None if it failed."""

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from torch import nn
 
 from sfmarl.algorithms import get_algorithm
 from sfmarl.config import Config
+from sfmarl.envs.script import find_script
 from sfmarl.errors import UsageError, nearest
 from sfmarl.memory.plane import PlaneSpec
 from sfmarl.models.acting import flat_size
+from sfmarl.players import Frozen, Learning, Player, Script, load_frozen, resolve_players
 from sfmarl.specs import AgentId, EnvSpec, PolicySpec, StateSource, TeamSpec
+from sfmarl.storage.checkpoint import PolicyState
+from sfmarl.storage.config_file import from_json
+from sfmarl.workers.seating import frozen
 
 
 @dataclass(frozen=True)
@@ -25,7 +33,11 @@ class RunPlan:
     env: EnvSpec
     """The environment."""
     policies: tuple[PolicySpec, ...]
-    """Trainable policies, by policy index."""
+    """Policies that learn, by policy index."""
+    learning: tuple[Learning, ...]
+    """How each of them learns."""
+    bystanders: tuple[Bystander, ...]
+    """Players that do not learn, by their number; policies come before scripts."""
     plane: PlaneSpec
     """What lies in shared memory."""
     batch_lanes: tuple[int, ...]
@@ -43,40 +55,47 @@ class RunPlan:
         return self.config.mode != "async"
 
     def policy_of_team(self) -> dict[str, str]:
-        """Return team name -> policy name."""
-        return {
-            team.name: self.policies[policy].name
-            for team, policy in zip(self.env.teams, self.plane.policy_of_team, strict=True)
-        }
+        """Return team name -> name of the policy, frozen or learning, that plays it; teams of scripts are left out."""
+        found = {}
+        for team, policy in zip(self.env.teams, self.plane.policy_of_team, strict=True):
+            if policy >= 0:
+                found[team.name] = self.policies[policy].name
+            elif self.bystanders[frozen(policy)].state is not None:
+                found[team.name] = self.bystanders[frozen(policy)].name
+        return found
+
+
+@dataclass(frozen=True)
+class Bystander:
+    """A player that does not learn."""
+
+    name: str
+    """Its name among the policies."""
+    state: PolicyState | None = None
+    """A frozen policy; None for a script."""
+    hp: Any = None
+    """The frozen policy's hyperparameters."""
+    script: str = ""
+    """What a script calls."""
 
 
 def make_plan(config: Config, env: EnvSpec) -> RunPlan:
-    """Resolve every `auto` and 0 of `config` for `env`.
+    """Resolve every `auto` and 0 of `config` for `env`, and read the policies that are frozen.
 
     Raises UsageError for combinations that cannot run: a central critic without a state, roles that miss an agent,
-    a batch size that sync mode cannot honour.
+    a batch size that sync mode cannot honour, players that do not fit.
     """
-    entry = get_algorithm(config.algo)
-    central = entry.cls.central_critic(config.hp)
-    names = list(dict.fromkeys(config.policies.get(team.name, team.name) for team in env.teams))
-    policy_of_team = tuple(names.index(config.policies.get(team.name, team.name)) for team in env.teams)
-    policies = []
-    for index, name in enumerate(names):
-        team = env.teams[policy_of_team.index(index)]
-        source = _state_source(config, env, team) if central else "own"
-        policies.append(
-            PolicySpec(
-                name=name,
-                obs=team.obs,
-                action=team.action,
-                has_mask=team.has_mask,
-                agents=team.agents,
-                parameter_set=_parameter_sets(config.sharing, team.agents),
-                state_source=source,
-                state_shape=(env.state_shape or ()) if source == "env" else (),
-            )
-        )
-    actors = [entry.cls.build_actor(spec, config.hp) for spec in policies]
+    players = resolve_players(config, env)
+    teams: dict[str, list[TeamSpec]] = {name: [] for name in players}
+    for team in env.teams:
+        teams[config.policies.get(team.name, team.name)].append(team)
+    learning = {name: player for name, player in players.items() if isinstance(player, Learning)}
+    bystanders = _bystanders(players, teams)
+    numbers = {name: index for index, name in enumerate(learning)}
+    numbers |= {player.name: frozen(index) for index, player in enumerate(bystanders)}
+    policies = [_policy(config, env, name, teams[name][0], learns) for name, learns in learning.items()]
+    actors = [_actor(spec, learns.algo, learns.hp) for spec, learns in zip(policies, learning.values(), strict=True)]
+    frozen_actors = [_actor(p.state.spec, p.state.algo, p.hp) for p in bystanders if p.state is not None]
     plane = PlaneSpec(
         env=env,
         workers=resolve_workers(config),
@@ -85,8 +104,9 @@ def make_plan(config: Config, env: EnvSpec) -> RunPlan:
         inference_workers=config.num_inference_workers,
         rollout=config.rollout,
         ring=config.ring,
-        policy_of_team=policy_of_team,
+        policy_of_team=tuple(numbers[config.policies.get(team.name, team.name)] for team in env.teams),
         weight_sizes=tuple(flat_size(actor) for actor in actors),
+        frozen_sizes=tuple(flat_size(actor) for actor in frozen_actors),
         rnn_sizes=tuple(getattr(actor, "state_size", 0) for actor in actors),
         stores_state=any(spec.state_source == "env" for spec in policies),
         masked_death=config.death == "masked",
@@ -98,11 +118,46 @@ def make_plan(config: Config, env: EnvSpec) -> RunPlan:
         config=config,
         env=env,
         policies=tuple(policies),
+        learning=tuple(learning.values()),
+        bystanders=tuple(bystanders),
         plane=plane,
         batch_lanes=tuple(_batch_lanes(config, plane, policy) for policy in range(len(policies))),
         device=device,
         learner_threads=config.learner_threads or _learner_threads(plane.workers, len(policies)),
     )
+
+
+def _bystanders(players: Mapping[str, Player], teams: Mapping[str, list[TeamSpec]]) -> list[Bystander]:
+    """Return who does not learn, policies first: their weights lie in the order of their numbers."""
+    policies, scripts = [], []
+    for name, player in players.items():
+        if isinstance(player, Frozen):
+            state = load_frozen(name, player, teams[name])
+            preset = get_algorithm(state.algo).hyperparameters()
+            policies.append(Bystander(name, state, from_json(type(preset), state.hp, f"the frozen policy {name!r}")))
+        elif isinstance(player, Script):
+            find_script(player.call)
+            scripts.append(Bystander(name, script=player.call))
+    return policies + scripts
+
+
+def _policy(config: Config, env: EnvSpec, name: str, team: TeamSpec, learns: Learning) -> PolicySpec:
+    central = get_algorithm(learns.algo).cls.central_critic(learns.hp)
+    source = _state_source(config, learns.algo, env) if central else "own"
+    return PolicySpec(
+        name=name,
+        obs=team.obs,
+        action=team.action,
+        has_mask=team.has_mask,
+        agents=team.agents,
+        parameter_set=_parameter_sets(config.sharing, team.agents),
+        state_source=source,
+        state_shape=(env.state_shape or ()) if source == "env" else (),
+    )
+
+
+def _actor(spec: PolicySpec, algo: str, hp: Any) -> nn.Module:
+    return get_algorithm(algo).cls.build_actor(spec, hp)
 
 
 def resolve_workers(config: Config) -> int:
@@ -133,13 +188,13 @@ def _batch_lanes(config: Config, plane: PlaneSpec, policy: int) -> int:
     return lanes
 
 
-def _state_source(config: Config, env: EnvSpec, team: TeamSpec) -> StateSource:
-    """Choose what the central critic of `team`'s policy is fed."""
+def _state_source(config: Config, algo: str, env: EnvSpec) -> StateSource:
+    """Choose what a policy's central critic is fed."""
     if config.state_source != "joint" and env.state_shape is not None:
         return "env"
     if env.turn_based:
         raise UsageError(
-            f"{config.algo} has a central critic, but {env.env} has no state() and its agents take turns, so there are "
+            f"{algo} has a central critic, but {env.env} has no state() and its agents take turns, so there are "
             "no simultaneous observations to stand in for it. Use an algorithm whose critic sees what its agent sees, "
             "such as ippo or appo."
         )

@@ -181,13 +181,13 @@ def save_policy(plan: RunPlan, index: int, worker: Any, target: Path, report: Ca
     """Write a learner's policy into the checkpoint being made in `target`; reports "saved" with None or what failed."""
     from sfmarl.storage import checkpoint
 
-    algorithm, config = worker.algorithm, plan.config
+    algorithm, learns = worker.algorithm, plan.learning[index]
     try:
         checkpoint.write_policy(
             target,
             plan.policies[index],
-            config.algo,
-            config.hp,
+            learns.algo,
+            learns.hp,
             algorithm.actor,
             algorithm.state_dict(),
             worker.version,

@@ -28,6 +28,8 @@ from sfmarl.memory.plane import DataPlane
 from sfmarl.monitor.console import Console
 from sfmarl.monitor.metrics import MetricsWriter
 from sfmarl.monitor.recorder import Recorder
+from sfmarl.players import frozen_from
+from sfmarl.run.build import publish_frozen
 from sfmarl.run.crew import Crew
 from sfmarl.run.plan import RunPlan, make_plan, resolve_workers
 from sfmarl.run.processes import END_SIGNALS
@@ -106,7 +108,9 @@ def _resume(config: Config, run_dir: Path) -> TrainResult:
             f"{run_dir} has trained for {resumed.run_state['wall_seconds']:.0f} of {config.wall_seconds:.0f} seconds. "
             "Raise --wall-seconds to train on (0 = no limit)."
         )
-    plan = replace(_plan(config), start_env_steps=resumed.run_state["env_steps"])
+    # policies that do not learn lie in the run's own checkpoints: where they came from may be gone
+    plan = _plan(replace(config, players=frozen_from(config.players, resumed.path)))
+    plan = replace(plan, config=config, start_env_steps=resumed.run_state["env_steps"])
     write_config(config, run_dir / "config.json")
     return _run(plan, resumed=resumed, notes=notes)
 
@@ -131,6 +135,7 @@ def _run(plan: RunPlan, resumed: checkpoint.Checkpoint | None, notes: list[str] 
     config, run_dir = plan.config, plan.config.run_dir
     past = resumed.run_state if resumed else {}
     plane = DataPlane.create(plan.plane)
+    publish_frozen(plan, plane)
     words = plane.words()
     _restore_counters(words, past)
 
@@ -144,7 +149,7 @@ def _run(plan: RunPlan, resumed: checkpoint.Checkpoint | None, notes: list[str] 
         plan.env,
         [policy.name for policy in plan.policies],
         rollout=config.rollout,
-        epochs=getattr(config.hp, "epochs", 1),
+        epochs=[getattr(learns.hp, "epochs", 1) for learns in plan.learning],
         past_seconds=past.get("wall_seconds", 0.0),
     )
     with Console(config.env_steps, config.quiet) as console:

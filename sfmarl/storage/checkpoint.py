@@ -106,19 +106,25 @@ def write_policy(
 
     `hp` is the hyperparameter dataclass or its dictionary. Raises RunError when the disk does not take it.
     """
-    folder = Path(tmp) / "policies" / safe_name(spec.name)
+    hp = dataclasses.asdict(hp) if dataclasses.is_dataclass(hp) else dict(hp)
+    copy_policy(tmp, PolicyState(spec, algo, hp, actor.state_dict(), dict(algorithm_state), policy_version))
+
+
+def copy_policy(tmp: Path, state: PolicyState) -> None:
+    """Write a policy as another checkpoint held it. Raises RunError when the disk does not take it."""
+    folder = Path(tmp) / "policies" / safe_name(state.spec.name)
     about = {
-        "spec": spec.to_json(),
-        "algo": algo,
-        "hp": dataclasses.asdict(hp) if dataclasses.is_dataclass(hp) else dict(hp),
-        "policy_version": policy_version,
+        "spec": state.spec.to_json(),
+        "algo": state.algo,
+        "hp": state.hp,
+        "policy_version": state.policy_version,
     }
     with _written(folder):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "policy.json").write_bytes(dump_json(about))
-        (folder / "actor.safetensors").write_bytes(dump_tensors(actor.state_dict()))
-        (folder / "learner.safetensors").write_bytes(dump_tensors(algorithm_state["tensors"]))
-        (folder / "learner.json").write_bytes(dump_json(algorithm_state["scalars"]))
+        (folder / "actor.safetensors").write_bytes(dump_tensors(state.actor_tensors))
+        (folder / "learner.safetensors").write_bytes(dump_tensors(state.algorithm_state["tensors"]))
+        (folder / "learner.json").write_bytes(dump_json(state.algorithm_state["scalars"]))
 
 
 def commit(tmp: Path, run_state: Any, teams: Mapping[str, Seat] | None = None) -> Path:

@@ -17,10 +17,12 @@ import torch
 
 from sfmarl.memory.block import Block
 from sfmarl.memory.queues import TicketQueue
+from sfmarl.memory.seats import Scratch
 from sfmarl.memory.weights import WeightStore
 from sfmarl.memory.words import INFERENCE_COUNTS, INFERENCE_TIMES, Words
 from sfmarl.seeding import generator_state, restore_generator
 from sfmarl.workers.actor_states import ActorStates
+from sfmarl.workers.waiting import InBlock, InScratch, Where
 
 WAIT, WEIGHTS, GATHER, FORWARD, SCATTER = range(len(INFERENCE_TIMES))
 FORWARDS, ROWS = range(len(INFERENCE_COUNTS))
@@ -46,7 +48,10 @@ class Acting(Protocol):
 
 
 class PolicySlot:
-    """One policy on the inference worker: its actor, its newest weights and its staging rows."""
+    """One policy on the inference worker: its actor, its newest weights and its staging rows.
+
+    A policy that does not learn was published once, before the run began.
+    """
 
     def __init__(self, acting: Acting, store: WeightStore) -> None:
         self.acting = acting
@@ -74,22 +79,6 @@ class PolicySlot:
         return np.concatenate(parts, out=buffer[:rows])
 
 
-class Where:
-    """The rows of one block that wait for an action: an index into its [ring, T, L] arrays."""
-
-    def __init__(self, block: Block) -> None:
-        self.block = block
-        if block.spec.lockstep:
-            # whole rows of one step: a view, not a copy
-            self.index: tuple = (int(block.cursor[0, 0]), int(block.cursor[1, 0]))
-            self.lanes: slice | np.ndarray = slice(None)
-            self.agent_index = None
-        else:
-            self.lanes = lanes = np.flatnonzero(block.wants_action)
-            self.index = (block.cursor[0, lanes], block.cursor[1, lanes], lanes)
-            self.agent_index = (lanes % len(block.spec.team.agents))[:, None]
-
-
 class InferenceWorker:
     """Serves the rollout workers whose index is congruent to its own. `run_once` answers everything that is open."""
 
@@ -102,9 +91,17 @@ class InferenceWorker:
         workers: Sequence[int],
         inbox: TicketQueue,
         outboxes: Mapping[int, TicketQueue],
+        scratch: Sequence[Scratch] = (),
+        frozen: Mapping[int, PolicySlot] | None = None,
+        turn_based: bool = False,
     ) -> None:
-        """`workers` are the rollout workers it serves and `outboxes` their queues."""
+        """`workers` are the rollout workers it serves and `outboxes` their queues.
+
+        `scratch` are their seats whose players do not learn, `frozen` those players that are policies, by number.
+        """
         self._policies = policies
+        self._frozen = frozen or {}
+        self._turn_based = turn_based
         self._words = words
         self._workers = np.asarray(workers, np.int64)
         self._inbox = inbox
@@ -115,6 +112,9 @@ class InferenceWorker:
         self._blocks: dict[tuple[int, int], list[Block]] = defaultdict(list)
         for block in blocks:
             self._blocks[block.spec.worker, block.spec.split].append(block)
+        self._scratch: dict[tuple[int, int], list[Scratch]] = defaultdict(list)
+        for seat in scratch:
+            self._scratch[seat.spec.worker, seat.spec.split].append(seat)
 
     def run_once(self, timeout: float = 0.1) -> None:
         """Answer every open request; with none, wait up to `timeout` seconds for a ticket."""
@@ -129,12 +129,12 @@ class InferenceWorker:
 
     def generator_states(self) -> list[dict[str, Any]]:
         """Return where each policy's stream of actions is (`seeding.generator_state`)."""
-        return [generator_state(policy.acting.generator) for policy in self._policies]
+        return [generator_state(slot.acting.generator) for slot in (*self._policies, *self._frozen.values())]
 
     def restore_generators(self, states: Sequence[dict[str, Any]]) -> None:
         """Go on from where an earlier run of the same policies was."""
-        for policy, state in zip(self._policies, states, strict=True):
-            restore_generator(policy.acting.generator, state)
+        for slot, state in zip((*self._policies, *self._frozen.values()), states, strict=True):
+            restore_generator(slot.acting.generator, state)
 
     def _open_requests(self) -> list[tuple[int, int, int]]:
         """Return (worker, split, request number) of what is open, taking note of new generations first.
@@ -154,19 +154,26 @@ class InferenceWorker:
 
     def _answer(self, requests: Sequence[tuple[int, int, int]]) -> bool:
         begin = perf_counter()
-        if not all(policy.refresh() for policy in self._policies):
+        if not all(policy.refresh() for policy in (*self._policies, *self._frozen.values())):
             self._inbox.get_many(0.001)
             return False
         loaded = perf_counter()
         self._times[WEIGHTS] += loaded - begin
-        rows: dict[int, list[Where]] = defaultdict(list)
+        rows: dict[PolicySlot, list[Where]] = defaultdict(list)
         for worker, split, _ in requests:
             for block in self._blocks[worker, split]:
                 if block.spec.lockstep or block.wants_action.any():
-                    rows[block.spec.policy].append(Where(block))
+                    rows[self._policies[block.spec.policy]].append(InBlock(block))
+            for seat in self._scratch[worker, split]:
+                for player in np.unique(seat.player).tolist():
+                    # the others are scripts, and learning players that sit here as guests
+                    if player in self._frozen:
+                        where = InScratch(seat, player, self._turn_based)
+                        if len(where.rows):
+                            rows[self._frozen[player]].append(where)
         self._times[GATHER] += perf_counter() - loaded
         for policy, wheres in rows.items():
-            self._act(self._policies[policy], wheres)
+            self._act(policy, wheres)
         for worker, split, number in requests:
             self._words.answered[worker, split] = number
         for worker, split, _ in requests:
@@ -175,10 +182,10 @@ class InferenceWorker:
 
     def _act(self, policy: PolicySlot, wheres: Sequence[Where]) -> None:
         begin = perf_counter()
-        obs = policy.stage("obs", [where.block.obs[where.index] for where in wheres])
+        obs = policy.stage("obs", [where.obs for where in wheres])
         mask = agent_index = None
-        if wheres[0].block.action_mask is not None:
-            mask = policy.stage("action_mask", [where.block.action_mask[where.index] for where in wheres])
+        if wheres[0].action_mask is not None:
+            mask = policy.stage("action_mask", [where.action_mask for where in wheres])
         if wheres[0].agent_index is not None:
             agent_index = np.concatenate([where.agent_index for where in wheres])
         rnn_state = is_first = None
@@ -191,15 +198,12 @@ class InferenceWorker:
             policy.states.scatter(wheres, rnn_state)
         first = 0
         for where in wheres:
-            block, index = where.block, where.index
-            count = block.spec.lanes if block.spec.lockstep else len(index[2])
-            block.action[index] = action[first : first + count]
-            block.log_prob[index] = log_prob[first : first + count]
-            block.policy_version[index] = policy.version
-            first += count
+            last = first + len(where.obs)
+            where.deliver(action[first:last], log_prob[first:last], policy.version)
+            first = last
         scattered = perf_counter()
         self._times[GATHER] += gathered - begin
         self._times[FORWARD] += acted - gathered
         self._times[SCATTER] += scattered - acted
         self._counts[FORWARDS] += 1
-        self._counts[ROWS] += first * wheres[0].block.spec.agents
+        self._counts[ROWS] += first * wheres[0].shape[1]

@@ -1,12 +1,14 @@
 """Between an environment's seats and the slots of the players that sit in them.
 
-With every player at home the environment writes straight into the slots. Otherwise it writes each seat's scratch rows,
-and the rows of learning players are copied from the seat into their slot: a slot follows its player.
+With every player at home the environment writes straight into the slots, or into the scratch rows of a seat whose
+player does not learn. Otherwise it writes each seat's scratch rows, and the rows of learning players are copied from
+the seat into their slot: a slot follows its player.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -15,27 +17,58 @@ from sfmarl.memory.block import Block
 from sfmarl.memory.seats import Scratch
 from sfmarl.workers.seating import Players, Seating, frozen
 
+
+class Acts(Protocol):
+    """Who acts for a seat inside the rollout worker (envs/script.py)."""
+
+    def act(
+        self, obs: np.ndarray, action_mask: np.ndarray | None, agent_index: np.ndarray | None
+    ) -> tuple[np.ndarray, Any]: ...
+
+
 IDLE = -1
 """Seat of a block whose player sits out the episode."""
 
 
-class HomeRoute:
-    """Seat s is block s, always: no copy, no bookkeeping."""
+class Bystander:
+    """A seat whose player does not learn, for the whole run: rows without a time axis."""
 
-    def __init__(self, blocks: Sequence[Block]) -> None:
-        self._blocks = blocks
+    def __init__(self, scratch: Scratch, player: int, state: np.ndarray | None = None, script: Acts | None = None):
+        """`player` is its number among those that do not learn; `state` [E, *state] is needed where slots hold one.
+
+        With a `script` the worker asks it; otherwise the inference worker has written the actions.
+        """
+        scratch.player[:] = player
+        self._scratch, self._script = scratch, script
+        self.rows = scratch.rows(state)
+        shape = scratch.active.shape
+        self.outcome = OutcomeRows(np.zeros(shape, np.float32), np.zeros(shape, bool), np.zeros(shape, bool))
+
+    def actions(self) -> np.ndarray:
+        """Return the stored actions [E, A, *action] on the rows as they are. Raises RunError when a script fails."""
+        scratch = self._scratch
+        if self._script is not None:
+            scratch.action[...] = self._script.act(scratch.obs, scratch.action_mask, None)[0]
+        return scratch.action
+
+
+class HomeRoute:
+    """Everybody at home, always: each seat's rows lie in its own block, or beside the slots if nobody learns there."""
+
+    def __init__(self, seats: Sequence[Block | Bystander]) -> None:
+        self._seats = seats
 
     def obs_rows(self, ring: int, step: int) -> list[ObsRows]:
         """Return where the environment writes each seat's observations of (ring, step)."""
-        return [block.obs_rows[ring][step] for block in self._blocks]
+        return [seat.obs_rows[ring][step] if isinstance(seat, Block) else seat.rows for seat in self._seats]
 
     def outcome_rows(self, ring: int, step: int) -> list[OutcomeRows]:
         """Return where the environment writes each seat's outcome of (ring, step)."""
-        return [block.outcome_rows[ring][step] for block in self._blocks]
+        return [seat.outcome_rows[ring][step] if isinstance(seat, Block) else seat.outcome for seat in self._seats]
 
     def actions(self, ring: int, step: int) -> list[np.ndarray]:
         """Return each seat's stored actions [E, A, *action]."""
-        return [block.action[ring, step] for block in self._blocks]
+        return [seat.action[ring, step] if isinstance(seat, Block) else seat.actions() for seat in self._seats]
 
     def reseat(self, envs: Sequence[int]) -> None:
         """Fill the seats of `envs` for their next episode."""

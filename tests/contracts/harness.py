@@ -11,7 +11,7 @@ from sfmarl.memory.block import Block
 from sfmarl.memory.plane import DataPlane, PlaneSpec
 from sfmarl.specs import EnvSpec
 from sfmarl.workers.gather import Staging, find_ready
-from sfmarl.workers.inference import Where
+from sfmarl.workers.waiting import InBlock
 
 FIELDS = Staging.FIELDS
 
@@ -37,7 +37,7 @@ def act(blocks: list[Block], version: int = 1) -> None:
     """Stand in for the inference worker: answer every row at the cursors."""
     for block in blocks:
         if block.spec.lockstep or block.wants_action.any():
-            where = Where(block)
+            where = InBlock(block)
             seen = block.obs[where.index]
             block.action[where.index] = choice(seen)
             block.log_prob[where.index] = log_prob(seen)
