@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from sfmarl.algorithms import get_algorithm
-from sfmarl.envs.registry import make_vector_env
+from sfmarl.envs.registry import make_turn_envs, make_vector_env
 from sfmarl.memory.block import Block
 from sfmarl.memory.plane import DataPlane
 from sfmarl.memory.queues import TicketQueue
@@ -19,8 +19,9 @@ from sfmarl.seeding import seed_for
 from sfmarl.workers.inference import InferenceWorker, PolicySlot
 from sfmarl.workers.learner import LearnerWorker
 from sfmarl.workers.lockstep import LockstepSplit
-from sfmarl.workers.rollout import RolloutWorker
+from sfmarl.workers.rollout import RolloutWorker, Split
 from sfmarl.workers.routing import HomeRoute
+from sfmarl.workers.turns import TurnSplit
 
 Report = Callable[[str, Any], None]
 """Sends (kind, payload) to the main process."""
@@ -34,16 +35,23 @@ def build_rollout(
     generation = int(words.generation[index])
     while words.acknowledged[index] != generation and not words.stopping:
         sleep(0.001)
-    splits = []
+    splits: list[Split] = []
     for split in range(spec.splits):
         path = (plan.start_env_steps, index, split)
         seeds = [seed_for(config.seed, "env", *path, e, generation) for e in range(spec.envs_per_split)]
         blocks = plane.blocks(worker=index, split=split)
         _tidy(blocks, plan.sync)
-        env = make_vector_env(config, spec.envs_per_split, seeds)
-        splits.append(
-            LockstepSplit(env, blocks, HomeRoute(blocks), generation, sync=plan.sync, team_reward=config.team_reward)
-        )
+        if plan.env.turn_based:
+            envs = make_turn_envs(config, spec.envs_per_split)
+            weights = [plane.weights(policy) for policy in range(spec.policies)]
+            splits.append(TurnSplit(envs, blocks, generation, weights, config.max_policy_lag, plan.sync, seeds=seeds))
+        else:
+            env = make_vector_env(config, spec.envs_per_split, seeds)
+            splits.append(
+                LockstepSplit(
+                    env, blocks, HomeRoute(blocks), generation, sync=plan.sync, team_reward=config.team_reward
+                )
+            )
     return RolloutWorker(index, generation, splits, words, inbox, inference, report)
 
 

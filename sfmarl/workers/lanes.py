@@ -27,16 +27,19 @@ class Lanes:
         self.block = block
         self._generation = generation
         self._sync = sync
+        # lists, because they are read one entry at a time
         # a new life begins behind what its predecessor published
-        self._ring = block.slots.newest_published()
-        self._step = np.zeros(lanes, np.int64)
-        self._number = np.full(lanes, 1 + int(block.slots.number.max()))
-        self.has_slot = np.zeros(lanes, bool)
+        self._ring: list[int] = block.slots.newest_published().tolist()
+        self._step = [0] * lanes
+        self._number = [1 + int(block.slots.number.max())] * lanes
+        self.has_slot = [False] * lanes
         """[L]: the lane owns a slot it is filling."""
-        self.is_open = np.zeros(lanes, bool)
+        self.is_open = [False] * lanes
         """[L]: the lane acted (or is asked to) and the outcome is not known yet."""
-        self._fresh = np.ones(lanes, bool)
-        self._written = np.zeros(lanes, bool)
+        self._fresh = [True] * lanes
+        self._written = [False] * lanes
+        # nobody answers what a past life asked for
+        block.wants_action[...] = False
 
     def open_step(self, lane: int, reward: float, observe: Observe) -> bool:
         """Close the lane's open step with `reward` and open the next one; False while there is no slot for it.
@@ -56,12 +59,21 @@ class Lanes:
         if not self._written[lane]:
             self._observe(lane, ring, step, observe)
         block.active[ring, step, lane, 0] = True
-        block.is_first[ring, step, lane, 0] = self._fresh[lane]
-        block.cursor[0, lane], block.cursor[1, lane] = ring, step
+        if self._fresh[lane]:
+            block.is_first[ring, step, lane, 0] = True
+            self._fresh[lane] = False
+        block.cursor[0, lane] = ring
+        block.cursor[1, lane] = step
         block.wants_action[lane] = True
-        self._fresh[lane] = self._written[lane] = False
+        self._written[lane] = False
         self.is_open[lane] = True
         return True
+
+    def acted(self, lane: int) -> np.ndarray:
+        """Return the stored action [*action] that the lane's open step was answered with."""
+        block = self.block
+        block.wants_action[lane] = False
+        return block.action[self._ring[lane], self._step[lane], lane, 0]
 
     def end_life(self, lane: int, reward: float, terminated: bool, observe: Observe) -> None:
         """Close the lane's open step, if it has one, as the last of a life; a truncated one spends a phantom step."""
@@ -90,15 +102,21 @@ class Lanes:
             self.is_open[lane] = False
         self._publish(lane)
 
-    def action(self, lane: int) -> np.ndarray:
-        """Return the stored action of the lane's open step [*action]."""
-        return self.block.action[self._ring[lane], self._step[lane], lane, 0]
+    def close_stale(self, oldest: int) -> None:
+        """Close short every slot whose first step was acted by a version before `oldest`, but for lanes asked to act.
 
-    def oldest_version(self, lane: int) -> int:
-        """Return the version that acted first in the lane's slot, or -1 when nobody has."""
-        versions = self.block.policy_version[self._ring[lane], : self._step[lane] + 1, lane]
-        acted = versions[versions >= 0]
-        return int(acted[0]) if self.has_slot[lane] and acted.size else -1
+        Their lanes act rarely: a slot is too old to learn from before it is full.
+        """
+        block = self.block
+        for lane, has_slot in enumerate(self.has_slot):
+            if has_slot and not block.wants_action[lane]:
+                versions = block.policy_version[self._ring[lane], : self._step[lane] + 1, lane]
+                if ((versions >= 0) & (versions < oldest)).any():
+                    self.close_short(lane)
+
+    def may_begin(self, lanes: slice) -> bool:
+        """Whether each of `lanes` could claim a slot now: nothing of theirs waits to be learned from (sync mode)."""
+        return self.block.slots.can_claim(0, lanes, sync=True)
 
     def _observe(self, lane: int, ring: int, step: int, observe: Observe) -> None:
         block = self.block
@@ -116,14 +134,14 @@ class Lanes:
 
     def _publish(self, lane: int) -> None:
         self.has_slot[lane] = self._written[lane] = False
-        self.block.slots.publish(int(self._ring[lane]), lane)
+        self.block.slots.publish(self._ring[lane], lane)
 
     def _claim(self, lane: int) -> bool:
         block = self.block
-        ring = (int(self._ring[lane]) + 1) % block.spec.ring
+        ring = (self._ring[lane] + 1) % block.spec.ring
         if not block.slots.can_claim(ring, lane, self._sync):
             return False
-        block.slots.claim(ring, lane, self._generation, int(self._number[lane]))
+        block.slots.claim(ring, lane, self._generation, self._number[lane])
         self._number[lane] += 1
         self._ring[lane], self._step[lane] = ring, 0
         self.has_slot[lane], self._written[lane] = True, False
