@@ -90,11 +90,14 @@ def make_env(config: Config, render_mode: str | None = None) -> Any:
     return factory.make(_kwargs(config, render_mode))
 
 
-def make_vector_env(config: Config, num_envs: int, seeds: Sequence[int], render_mode: str | None = None) -> VectorEnv:
-    """Return `num_envs` copies of the environment of `config` behind the vector protocol.
+def make_envs(
+    config: Config, num_envs: int, seeds: Sequence[int], render_mode: str | None = None
+) -> VectorEnv | list[TurnEnv]:
+    """Return `num_envs` copies of the environment of `config` as the data plane steps them.
 
-    `seeds[e]` goes to the first reset of copy e; later resets continue its own random stream. `render_mode` goes to the
-    constructor. Raises UsageError like `load_spec`, RunError when a further copy cannot be built.
+    All agents act at once: one VectorEnv; `seeds[e]` goes to the first reset of copy e, later resets continue its own
+    random stream. Agents take turns: a list of TurnEnvs, whose first resets the caller gives their seeds. `render_mode`
+    goes to the constructor. Raises UsageError like `load_spec`, RunError when a further copy cannot be built.
     """
     if len(seeds) != num_envs:
         raise ValueError(f"{num_envs} envs need as many seeds, got {len(seeds)}")
@@ -104,26 +107,22 @@ def make_vector_env(config: Config, num_envs: int, seeds: Sequence[int], render_
             raise UsageError(f"{config.env} is a native vector environment, which cannot render")
         return _build_vector(factory, config, num_envs, list(seeds))
     found = probe_env(config)
-    if found.spec.turn_based:
-        raise UsageError(f"{config.env} is turn-based: its agents do not act at once")
     envs = _copies(factory, config, num_envs, render_mode)
-    return ParallelVectorEnv(envs, list(seeds), found.spec, found.codecs)
-
-
-def make_turn_envs(config: Config, num_envs: int, render_mode: str | None = None) -> list[TurnEnv]:
-    """Return `num_envs` copies of the turn-based environment of `config`. Their first resets are given seeds.
-
-    Raises UsageError like `load_spec`, RunError when a further copy cannot be built.
-    """
-    found = probe_env(config)
     if not found.spec.turn_based:
-        raise UsageError(f"{config.env} is not turn-based: all its agents act at once")
-    envs = _copies(resolve(config.env, _factories), config, num_envs, render_mode)
-    if not found.codecs:
-        for env in envs:
-            env.spec = found.spec
-        return envs
-    return [AecTurnEnv(env, copy, found.spec, found.codecs) for copy, env in enumerate(envs)]
+        return ParallelVectorEnv(envs, list(seeds), found.spec, found.codecs)
+    if found.codecs:
+        return [AecTurnEnv(env, copy, found.spec, found.codecs) for copy, env in enumerate(envs)]
+    for env in envs:
+        env.spec = found.spec
+    return envs
+
+
+def make_vector_env(config: Config, num_envs: int, seeds: Sequence[int], render_mode: str | None = None) -> VectorEnv:
+    """Return `make_envs` of an environment whose agents act at once. Raises UsageError when they take turns."""
+    envs = make_envs(config, num_envs, seeds, render_mode)
+    if isinstance(envs, list):
+        raise UsageError(f"{config.env} is turn-based: its agents do not act at once")
+    return envs
 
 
 def _copies(factory: Factory, config: Config, num_envs: int, render_mode: str | None) -> list[Any]:

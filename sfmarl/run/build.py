@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from sfmarl.algorithms import get_algorithm
-from sfmarl.envs.registry import make_turn_envs, make_vector_env
+from sfmarl.envs.registry import make_envs
 from sfmarl.memory.block import Block
 from sfmarl.memory.plane import DataPlane
 from sfmarl.memory.queues import TicketQueue
@@ -41,17 +41,13 @@ def build_rollout(
         seeds = [seed_for(config.seed, "env", *path, e, generation) for e in range(spec.envs_per_split)]
         blocks = plane.blocks(worker=index, split=split)
         _tidy(blocks, plan.sync)
-        if plan.env.turn_based:
-            envs = make_turn_envs(config, spec.envs_per_split)
+        envs = make_envs(config, spec.envs_per_split, seeds)
+        if isinstance(envs, list):
             weights = [plane.weights(policy) for policy in range(spec.policies)]
             splits.append(TurnSplit(envs, blocks, generation, weights, config.max_policy_lag, plan.sync, seeds=seeds))
         else:
-            env = make_vector_env(config, spec.envs_per_split, seeds)
-            splits.append(
-                LockstepSplit(
-                    env, blocks, HomeRoute(blocks), generation, sync=plan.sync, team_reward=config.team_reward
-                )
-            )
+            route = HomeRoute(blocks)
+            splits.append(LockstepSplit(envs, blocks, route, generation, plan.sync, team_reward=config.team_reward))
     return RolloutWorker(index, generation, splits, words, inbox, inference, report)
 
 

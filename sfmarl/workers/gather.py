@@ -93,7 +93,10 @@ class Staging:
         self._agent_index = None if spec.lockstep else torch.zeros((lanes, spec.agents), dtype=torch.int64)
 
     def fill(self, chosen: Sequence[Chosen]) -> Batch:
-        """Copy the chosen slots, lane by lane in their order, and return the batch on the learner's device."""
+        """Copy the chosen slots, lane by lane in their order, and return the batch on the learner's device.
+
+        Fewer than N lanes make a smaller batch, a view of the staging arrays.
+        """
         first = 0
         for part in chosen:
             lanes = slice(first, first + part.count)
@@ -104,5 +107,7 @@ class Staging:
                 indices = np.arange(spec.lanes)[part.lanes] % len(spec.team.agents)
                 self._agent_index[lanes, 0] = torch.from_numpy(indices)
             first += part.count
-        batch = Batch(**self._tensors, agent_index=self._agent_index)
+        tensors = {name: tensor[:, :first] for name, tensor in self._tensors.items()}
+        agent_index = None if self._agent_index is None else self._agent_index[:first]
+        batch = Batch(**tensors, agent_index=agent_index)
         return batch if self._device.type == "cpu" else batch.to(self._device)

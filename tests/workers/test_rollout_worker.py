@@ -41,6 +41,9 @@ class StubSplit:
         self.agent_steps += 7
         self.env_seconds += 1000.0
 
+    def starving(self) -> set[int]:
+        return set() if self.has_room else {1}
+
     def close(self) -> None:
         self.closed = True
 
