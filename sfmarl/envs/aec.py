@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from sfmarl.envs.aec_state import state_holder
 from sfmarl.envs.codec import CodecError, write_mask
 from sfmarl.envs.probe import TeamCodec
 from sfmarl.envs.turns import Turn
@@ -44,6 +45,7 @@ class AecTurnEnv:
         self._agent: Any = None
         self._codec = codecs[0]
         self._restored: dict[str, Any] | None = None
+        self._holder: Any = None
 
     def reset(self, seed: int | None = None) -> None:
         """See `TurnEnv.reset`."""
@@ -53,26 +55,37 @@ class AecTurnEnv:
         try:
             if seed is None:
                 self._env.reset()
-                return
-            self._seed = seed
-            self._env.reset(seed=seed)
-            generator = numpy_generator(self._env)
-            # only now, because seeding may make a new generator
-            if generator is not None and restore_generator(generator, self._restored):
-                self._env.reset()
+            else:
+                self._seed = seed
+                self._env.reset(seed=seed)
+                generator = numpy_generator(self._env)
+                # only now, because seeding may make a new generator
+                if generator is not None and restore_generator(generator, self._restored):
+                    self._env.reset()
         except Exception as error:
             raise self._failure("reset()", error) from error
+        self._holder = state_holder(self._env)
 
     def turn(self) -> Turn | None:
         """See `TurnEnv.turn`."""
         if self._turn is not None:
             return self._turn
-        env = self._env
+        env, holder = self._env, self._holder
         try:
-            if not env.agents:
-                return None
-            agent = env.agent_selection
-            self._raw, reward, terminated, truncated, self._info = env.last()
+            if holder is not None:
+                # what env.last() would answer
+                if not holder.agents:
+                    return None
+                agent = holder.agent_selection
+                reward = holder._cumulative_rewards[agent]
+                terminated, truncated = holder.terminations[agent], holder.truncations[agent]
+                self._info = holder.infos[agent]
+                self._raw = None if terminated else env.observe(agent)
+            else:
+                if not env.agents:
+                    return None
+                agent = env.agent_selection
+                self._raw, reward, terminated, truncated, self._info = env.last()
         except Exception as error:
             raise self._failure("last()", error) from error
         try:
@@ -83,19 +96,22 @@ class AecTurnEnv:
                 f"({', '.join(map(str, self._seats))}); name every agent that can appear there"
             ) from None
         self._agent = agent
-        if not isinstance(reward, int | float):
+        if type(reward) is not float and type(reward) is not int:
             reward = self._number(reward)
-        over = bool(terminated) or (bool(truncated) and self._raw is None)
-        self._turn = Turn(seat, index, reward, over, bool(truncated) and not over)
+        if terminated or truncated:
+            over = bool(terminated) or self._raw is None
+            self._turn = Turn(seat, index, reward, over, not over)
+        else:
+            self._turn = Turn(seat, index, reward, False, False)
         return self._turn
 
     def observe(self, obs: np.ndarray, action_mask: np.ndarray | None, state: np.ndarray | None) -> None:
         """See `TurnEnv.observe`."""
-        codec, turn = self._codec, self._turn
+        codec = self._codec
         try:
             codec.obs.write_one(self._raw, obs)
             if action_mask is not None:
-                if turn.terminated or turn.truncated:
+                if self._turn.truncated:
                     # nobody acts on it; most environments answer with zeros
                     action_mask[...] = True
                 elif not write_mask(codec.mask_of(self._raw, self._info), action_mask, codec.action.spec.nvec):

@@ -58,6 +58,7 @@ class Lanes:
         ring, step = self._ring[lane], self._step[lane]
         if not self._written[lane]:
             self._observe(lane, ring, step, observe)
+        self._written[lane] = False
         block.active[ring, step, lane, 0] = True
         if self._fresh[lane]:
             block.is_first[ring, step, lane, 0] = True
@@ -65,7 +66,6 @@ class Lanes:
         block.cursor[0, lane] = ring
         block.cursor[1, lane] = step
         block.wants_action[lane] = True
-        self._written[lane] = False
         self.is_open[lane] = True
         return True
 
@@ -82,9 +82,12 @@ class Lanes:
             block.reward[ring, step, lane, 0] = reward
             if terminated:
                 block.terminated[ring, step, lane, 0] = True
+                if step + 1 == block.spec.rollout:
+                    self._pad(lane, step + 1)
                 self._advance(lane, 1)
             else:
                 block.truncated[ring, step, lane, 0] = True
+                self._pad(lane, step + 1, step + 2)
                 self._observe(lane, ring, step + 1, observe)
                 self._advance(lane, 2)
         self._fresh[lane] = True
@@ -97,9 +100,13 @@ class Lanes:
         """
         if not self.has_slot[lane] and not (self._sync and self._claim(lane)):
             return
+        ring, step = self._ring[lane], self._step[lane]
         if self.is_open[lane]:
-            self.block.active[self._ring[lane], self._step[lane], lane, 0] = False
+            self.block.active[ring, step, lane, 0] = False
+            self.block.reward[ring, step, lane, 0] = 0.0
             self.is_open[lane] = False
+            step += 1
+        self._pad(lane, step)
         self._publish(lane)
 
     def close_stale(self, oldest: int) -> None:
@@ -126,6 +133,16 @@ class Lanes:
             None if block.state is None else block.state[ring, step, lane],
         )
 
+    def _pad(self, lane: int, first: int, stop: int | None = None) -> None:
+        """Make the rows from `first` on nobody's: unlike in lock-step not every row of a slot is written."""
+        block, ring = self.block, self._ring[lane]
+        for array in (block.obs, block.active, block.action, block.log_prob, block.reward, block.state):
+            if array is not None:
+                array[ring, first:stop, lane] = 0
+        block.policy_version[ring, first:stop, lane] = -1
+        if block.action_mask is not None:
+            block.action_mask[ring, first:stop, lane] = True
+
     def _advance(self, lane: int, steps: int) -> None:
         self.is_open[lane] = False
         self._step[lane] += steps
@@ -145,12 +162,6 @@ class Lanes:
         self._number[lane] += 1
         self._ring[lane], self._step[lane] = ring, 0
         self.has_slot[lane], self._written[lane] = True, False
-        # unlike in lock-step not every row will be written: what is not must be padding, not leftovers
-        for array in (block.obs, block.active, block.is_first, block.action, block.log_prob, block.reward, block.state,
-                      block.terminated, block.truncated):  # fmt: skip
-            if array is not None:
-                array[ring, :, lane] = 0
-        block.policy_version[ring, :, lane] = -1
-        if block.action_mask is not None:
-            block.action_mask[ring, :, lane] = True
+        for flags in (block.is_first, block.terminated, block.truncated):
+            flags[ring, :, lane] = False
         return True

@@ -90,6 +90,7 @@ class TurnSplit:
         movers, self._movers = self._movers, []
         self.env_steps += len(movers)
         self.episodes.add_steps(movers)
+        spent = 0.0
         for env in movers:
             turn = self._turns[env]
             player = self._players[env][turn.seat]
@@ -99,11 +100,14 @@ class TurnSplit:
             else:
                 action = self._lanes[player].acted(env * self._agents[player] + turn.agent)
                 self.agent_steps += 1
+            instance = self.envs[env]
             begin = perf_counter()
-            self.envs[env].act(action)
-            self.env_seconds += perf_counter() - begin
-            self._turns[env] = None
+            instance.act(action)
+            turn = instance.turn()
+            spent += perf_counter() - begin
+            self._take(env, turn)
             self._seek_mover(env)
+        self.env_seconds += spent
         self._close_stale()
 
     def _begin_episode(self, env: int) -> None:
@@ -114,49 +118,53 @@ class TurnSplit:
         begin = perf_counter()
         seed, self._seeds[env] = self._seeds[env], None
         self.envs[env].reset(seed)
+        turn = self.envs[env].turn()
         self.env_seconds += perf_counter() - begin
+        self._take(env, turn)
+
+    def _take(self, env: int, turn: Turn | None) -> None:
+        """Note whose turn it is in `env`, and what that agent earned; None: the episode is over."""
+        self._turns[env] = turn
+        if turn is not None and turn.reward:
+            self.episodes.add_agent(env, self._first_agent[turn.seat] + turn.agent, turn.reward)
 
     def _seek_mover(self, env: int) -> None:
         """Play dead agents' turns and episode ends until somebody must act; park the env when that one has no row."""
-        if env in self._closed and not self._may_go_on(env):
+        if self._closed and env in self._closed and not self._may_go_on(env):
             self._parked.append(env)
             return
-        instance = self.envs[env]
-        while True:
-            turn = self._turns[env]
+        while (turn := self._turns[env]) is None or turn.terminated or turn.truncated:
             if turn is None:
-                begin = perf_counter()
-                turn = self._turns[env] = instance.turn()
-                self.env_seconds += perf_counter() - begin
-                if turn is None:
-                    self._end_episode(env)
-                    continue
-                if turn.reward:
-                    self.episodes.add_agent(env, self._first_agent[turn.seat] + turn.agent, turn.reward)
-            player = self._players[env][turn.seat]
-            if turn.terminated or turn.truncated:
-                if player >= 0:
-                    lane = env * self._agents[player] + turn.agent
-                    self._lanes[player].end_life(lane, turn.reward, turn.terminated, instance.observe)
-                begin = perf_counter()
-                instance.act(None)
-                self.env_seconds += perf_counter() - begin
-                self._turns[env] = None
-                continue
-            if player < 0:
-                self._ask_frozen(env, turn)
-                self._movers.append(env)
-                return
-            lane = env * self._agents[player] + turn.agent
-            if self._lanes[player].open_step(lane, turn.reward, instance.observe):
-                self._movers.append(env)
-                return
-            self._wants[env] = self.blocks[player].spec.policy
-            self._parked.append(env)
-            if self._sync:
-                # this env cannot go on before the update, so nothing more will come into its other lanes' slots
-                self._close_env(env)
+                self._end_episode(env)
+                self._begin_episode(env)
+            else:
+                self._end_life(env, turn)
+        player = self._players[env][turn.seat]
+        if player < 0:
+            self._ask_frozen(env, turn)
+            self._movers.append(env)
             return
+        lane = env * self._agents[player] + turn.agent
+        if self._lanes[player].open_step(lane, turn.reward, self.envs[env].observe):
+            self._movers.append(env)
+            return
+        self._wants[env] = self.blocks[player].spec.policy
+        self._parked.append(env)
+        if self._sync:
+            # this env cannot go on before the update, so nothing more will come into its other lanes' slots
+            self._close_env(env)
+
+    def _end_life(self, env: int, turn: Turn) -> None:
+        """Close the lane of an agent whose life is over, and pass its turn."""
+        player, instance = self._players[env][turn.seat], self.envs[env]
+        if player >= 0:
+            lane = env * self._agents[player] + turn.agent
+            self._lanes[player].end_life(lane, turn.reward, turn.terminated, instance.observe)
+        begin = perf_counter()
+        instance.act(None)
+        following = instance.turn()
+        self.env_seconds += perf_counter() - begin
+        self._take(env, following)
 
     def _ask_frozen(self, env: int, turn: Turn) -> None:
         seat = self._scratch[turn.seat]
@@ -174,7 +182,6 @@ class TurnSplit:
                     lanes.close_short(lane)
                 lanes.end_life(lane, 0.0, True, self.envs[env].observe)
         self.episodes.finish([env])
-        self._begin_episode(env)
 
     def _close_env(self, env: int) -> None:
         self._closed.add(env)
