@@ -125,6 +125,15 @@ def make_vector_env(config: Config, num_envs: int, seeds: Sequence[int], render_
     return envs
 
 
+def make_turn_envs(config: Config, num_envs: int) -> list[TurnEnv]:
+    """Return `make_envs` of an environment whose agents take turns. Raises UsageError when they act at once."""
+    envs = make_envs(config, num_envs, range(num_envs))
+    if not isinstance(envs, list):
+        envs.close()
+        raise UsageError(f"{config.env} is not turn-based: all its agents act at once")
+    return envs
+
+
 def _copies(factory: Factory, config: Config, num_envs: int, render_mode: str | None) -> list[Any]:
     kwargs = _kwargs(config, render_mode)
     envs: list[Any] = []
