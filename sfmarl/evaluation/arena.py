@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
+from torch import Tensor
 
 from sfmarl.envs.parallel import ParallelVectorEnv
 from sfmarl.envs.rows import new_obs_rows, new_outcome_rows, random_actions
@@ -28,11 +29,18 @@ class Player(Protocol):
         action_mask: np.ndarray | None = None,
         agent_index: np.ndarray | None = None,
         greedy: bool = False,
+        rnn_state: Tensor | None = None,
+        is_first: np.ndarray | None = None,
     ) -> tuple[np.ndarray, Any]:
         """Return (stored actions [B, A, *action], anything) for obs [B, A, *obs] and masks [B, A, n].
 
-        `agent_index` int64 [B, A] names the agent of each row where column a is not agent a (turns).
+        `agent_index` int64 [B, A] names the agent of each row where column a is not agent a (turns). `rnn_state` is
+        what `new_state` returned, to be overwritten; `is_first` [B, A] says whose life begins.
         """
+        ...
+
+    def new_state(self, rows: int, agents: int) -> Tensor | None:
+        """Return what it remembers of [rows, agents] before anything was seen; None when it never remembers."""
         ...
 
 
@@ -49,9 +57,14 @@ class RandomPlayer:
         action_mask: np.ndarray | None = None,
         agent_index: np.ndarray | None = None,
         greedy: bool = False,
+        rnn_state: None = None,
+        is_first: np.ndarray | None = None,
     ) -> tuple[np.ndarray, None]:
         """See `Player.act`; `greedy` changes nothing."""
         return random_actions(self._action, obs.shape[:2], self._rng, action_mask), None
+
+    def new_state(self, rows: int, agents: int) -> None:
+        """See `Player.new_state`."""
 
 
 class Arena(Protocol):
@@ -64,15 +77,16 @@ class Arena(Protocol):
     episodes: EpisodeLog
     """Returns of what is being played and was played."""
 
+    def seat(self, players: Sequence[Player]) -> None:
+        """Have `players` act for the teams of `spec`, in their order."""
+        ...
+
     def reset(self, envs: np.ndarray) -> None:
         """Begin an episode in each env of `envs` int64 [n]."""
         ...
 
-    def step(self, running: np.ndarray, players: Sequence[Player], greedy: bool) -> np.ndarray:
-        """Take one env-step in every env e with `running[e]`, `players` acting for the teams of `spec` in their order.
-
-        Returns `ended` bool [E]: the episode is over.
-        """
+    def step(self, running: np.ndarray, greedy: bool) -> np.ndarray:
+        """Take one env-step in every env e with `running[e]`; return `ended` bool [E]: the episode is over."""
         ...
 
     def render(self) -> Any:
@@ -93,17 +107,23 @@ class ParallelArena:
         self._obs = new_obs_rows(env.spec, env.num_envs)
         self._outcome = new_outcome_rows(env.spec, env.num_envs)
 
+    def seat(self, players: Sequence[Player]) -> None:
+        """See `Arena.seat`."""
+        teams = self.spec.teams
+        memories = [p.new_state(self.env.num_envs, len(t.agents)) for p, t in zip(players, teams, strict=True)]
+        self._seated = list(zip(players, self._obs, memories, strict=True))
+
     def reset(self, envs: np.ndarray) -> None:
         """See `Arena.reset`."""
         for rows in self._obs:
             _clear(rows, envs)
         self.env.reset(envs, self._obs)
 
-    def step(self, running: np.ndarray, players: Sequence[Player], greedy: bool) -> np.ndarray:
+    def step(self, running: np.ndarray, greedy: bool) -> np.ndarray:
         """See `Arena.step`."""
         actions = [
-            player.act(rows.obs, rows.action_mask, None, greedy)[0]
-            for player, rows in zip(players, self._obs, strict=True)
+            player.act(rows.obs, rows.action_mask, None, greedy, memory, rows.is_first)[0]
+            for player, rows, memory in self._seated
         ]
         for rows, outcome in zip(self._obs, self._outcome, strict=True):
             _clear(rows, np.arange(len(running)))
@@ -140,14 +160,21 @@ class TurnArena:
         self._rows = [_TeamRows(team, self.spec, len(envs)) for team in self.spec.teams]
         self._first = np.cumsum([0] + [len(team.agents) for team in self.spec.teams]).tolist()
 
+    def seat(self, players: Sequence[Player]) -> None:
+        """See `Arena.seat`."""
+        for player, rows in zip(players, self._rows, strict=True):
+            rows.seat(player)
+
     def reset(self, envs: np.ndarray) -> None:
         """See `Arena.reset`."""
         for e in envs.tolist():
             seed, self._seeds[e] = self._seeds[e], None
             self._envs[e].reset(seed)
+            for rows in self._rows:
+                rows.is_first[e] = True
             self._turns[e] = self._next_mover(e)
 
-    def step(self, running: np.ndarray, players: Sequence[Player], greedy: bool) -> np.ndarray:
+    def step(self, running: np.ndarray, greedy: bool) -> np.ndarray:
         """See `Arena.step`: one turn in every env."""
         ended = np.zeros(len(self._envs), bool)
         moving = []
@@ -162,11 +189,10 @@ class TurnArena:
         for e in moving:
             turn = self._turns[e]
             self._rows[turn.seat].add(e, turn.agent, self._envs[e])
-        for player, rows in zip(players, self._rows, strict=True):
-            if not rows.envs:
-                continue
-            for e, action in zip(rows.envs, rows.act(player, greedy), strict=True):
-                self._envs[e].act(action[0])
+        for rows in self._rows:
+            if rows.envs:
+                for e, action in zip(rows.envs, rows.act(greedy), strict=True):
+                    self._envs[e].act(action[0])
         self.episodes.add_steps(moving)
         for e in moving:
             self._turns[e] = self._next_mover(e)
@@ -182,6 +208,7 @@ class TurnArena:
             self.episodes.add_agent(e, self._first[turn.seat] + turn.agent, turn.reward)
             if not (turn.terminated or turn.truncated):
                 return turn
+            self._rows[turn.seat].is_first[e, turn.agent] = True
             env.act(None)
         return None
 
@@ -199,29 +226,46 @@ class TurnArena:
 
 
 class _TeamRows:
-    """Rows of the envs in which one team is to move."""
+    """Rows of the envs in which one team is to move, and the player who moves."""
 
     def __init__(self, team: TeamSpec, spec: EnvSpec, count: int) -> None:
         self.envs: list[int] = []
+        """Envs of the rows."""
+        self.is_first = np.ones((count, len(team.agents)), bool)
+        """[E, A]: the agent has not moved in this life."""
         self._obs = np.zeros((count, 1, *team.obs.shape), team.obs.dtype)
         self._mask = np.ones((count, 1, team.action.mask_size), bool) if team.has_mask else None
         self._state = None if spec.state_shape is None else np.zeros(spec.state_shape, np.float32)
-        self._agent = np.zeros((count, 1), np.int64)
+        self._agents: list[int] = []
+
+    def seat(self, player: Player) -> None:
+        """Have `player` move for the team."""
+        self._player = player
+        self._memory = player.new_state(*self.is_first.shape)
 
     def begin(self) -> None:
-        self.envs = []
+        """Begin a step without any row."""
+        self.envs, self._agents = [], []
 
     def add(self, e: int, agent: int, env: TurnEnv) -> None:
+        """Add the row of env `e`, in which `agent` is to move."""
         row = len(self.envs)
         env.observe(self._obs[row, 0], None if self._mask is None else self._mask[row, 0], self._state)
-        self._agent[row] = agent
+        self._agents.append(agent)
         self.envs.append(e)
 
-    def act(self, player: Player, greedy: bool) -> np.ndarray:
+    def act(self, greedy: bool) -> np.ndarray:
         """Return stored actions [n, 1, *action] of the rows that were added."""
-        n = len(self.envs)
+        n, at = len(self.envs), (self.envs, self._agents)
         mask = None if self._mask is None else self._mask[:n]
-        return player.act(self._obs[:n], mask, self._agent[:n], greedy)[0]
+        memory = None if self._memory is None else self._memory[at][:, None].contiguous()
+        is_first = self.is_first[at][:, None]
+        index = np.array(self._agents)[:, None]
+        action = self._player.act(self._obs[:n], mask, index, greedy, memory, is_first)[0]
+        if memory is not None:
+            self._memory[at] = memory[:, 0]
+        self.is_first[at] = False
+        return action
 
 
 def _clear(rows: ObsRows, envs: np.ndarray) -> None:

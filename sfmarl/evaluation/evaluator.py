@@ -65,6 +65,7 @@ class Evaluator:
                 f"Nobody plays {', '.join(missing)} of {self.spec.env}; there is a policy for {', '.join(players)}."
             )
         self._players = [players[team.name] for team in self.spec.teams]
+        self._arena.seat(self._players)
         self._left = np.full(count, episodes // count) + (np.arange(count) < episodes % count)
         self._age = np.zeros(count, np.int64)
         self._arena.reset(np.arange(count))
@@ -84,7 +85,7 @@ class Evaluator:
         if self._stop is not None and self._stop():
             raise Stopped(f"the evaluation of {self.spec.env} was stopped")
         running = self._left > 0
-        ended = self._arena.step(running, self._players, self._greedy)
+        ended = self._arena.step(running, self._greedy)
         self._age += running
         if (self._age > self._max_steps).any():
             raise RunError(

@@ -164,4 +164,6 @@ class Lanes:
         self.has_slot[lane], self._written[lane] = True, False
         for flags in (block.is_first, block.terminated, block.truncated):
             flags[ring, :, lane] = False
+        if block.actor_state is not None:
+            block.actor_state[ring, lane] = 0
         return True
