@@ -121,9 +121,9 @@ class Lanes:
                 if ((versions >= 0) & (versions < oldest)).any():
                     self.close_short(lane)
 
-    def may_begin(self, lanes: slice) -> bool:
-        """Whether each of `lanes` could claim a slot now: nothing of theirs waits to be learned from (sync mode)."""
-        return self.block.slots.can_claim(0, lanes, sync=True)
+    def may_begin(self, lane: int) -> bool:
+        """Whether the lane could claim a slot now: nothing of it waits to be learned from (sync mode)."""
+        return self.block.slots.can_claim(0, lane, sync=True)
 
     def _observe(self, lane: int, ring: int, step: int, observe: Observe) -> None:
         block = self.block

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from time import perf_counter
 from typing import Any
 
@@ -62,7 +62,8 @@ class TurnSplit:
         self._seeds: list[int | None] = [None] * len(envs) if seeds is None else list(seeds)
         self._players: list[Players] = [()] * len(envs)
         self._turns: list[Turn | None] = [None] * len(envs)
-        self._begun = False
+        # nothing begins before the first advance, so that streams can be restored
+        self._over = [True] * len(envs)
         self._movers: list[int] = []
         self._parked = list(range(len(envs)))
         self._closed: set[int] = set()
@@ -70,11 +71,6 @@ class TurnSplit:
 
     def advance(self) -> bool:
         """Find every env's next mover a row to act from; False while not a single one has one (back-pressure)."""
-        if not self._begun:
-            # only now, so that streams can be restored before
-            self._begun = True
-            for env in self._parked:
-                self._begin_episode(env)
         if self._parked:
             waiting, self._parked = self._parked, []
             for env in waiting:
@@ -83,7 +79,7 @@ class TurnSplit:
 
     def starving(self) -> set[int]:
         """Return the policies whose slots all envs wait for; empty while any env can go on."""
-        return set() if self._movers or not self._begun else {self._wants[env] for env in self._parked}
+        return set() if self._movers else {self._wants[env] for env in self._parked}
 
     def step(self) -> None:
         """Apply the answered actions, one per env that is not parked, and play on to the next movers."""
@@ -111,6 +107,7 @@ class TurnSplit:
         self._close_stale()
 
     def _begin_episode(self, env: int) -> None:
+        self._over[env] = False
         self._players[env] = self._seating.draw(env)
         for seat, player in enumerate(self._players[env]):
             if self._scratch:
@@ -134,11 +131,17 @@ class TurnSplit:
             self._parked.append(env)
             return
         while (turn := self._turns[env]) is None or turn.terminated or turn.truncated:
-            if turn is None:
-                self._end_episode(env)
-                self._begin_episode(env)
-            else:
+            if turn is not None:
                 self._end_life(env, turn)
+                continue
+            if not self._over[env]:
+                self._end_episode(env)
+                if self._sync and not self._has_room(env):
+                    # an update is due: nothing of the next episode could be part of it
+                    self._parked.append(env)
+                    self._close_env(env)
+                    return
+            self._begin_episode(env)
         player = self._players[env][turn.seat]
         if player < 0:
             self._ask_frozen(env, turn)
@@ -182,18 +185,26 @@ class TurnSplit:
                     lanes.close_short(lane)
                 lanes.end_life(lane, 0.0, True, self.envs[env].observe)
         self.episodes.finish([env])
+        self._over[env] = True
+
+    def _lanes_of(self, env: int) -> Iterator[tuple[Lanes, int]]:
+        for lanes, agents in zip(self._lanes, self._agents, strict=True):
+            for lane in range(env * agents, (env + 1) * agents):
+                yield lanes, lane
+
+    def _has_room(self, env: int) -> bool:
+        """Whether no lane of `env` has filled a slot that was not learned from yet (sync mode)."""
+        return all(lanes.has_slot[lane] or lanes.may_begin(lane) for lanes, lane in self._lanes_of(env))
 
     def _close_env(self, env: int) -> None:
         self._closed.add(env)
-        for lanes, agents in zip(self._lanes, self._agents, strict=True):
-            for lane in range(env * agents, (env + 1) * agents):
-                lanes.close_short(lane)
+        for lanes, lane in self._lanes_of(env):
+            lanes.close_short(lane)
 
     def _may_go_on(self, env: int) -> bool:
         """Whether every lane of an env that was closed has been learned from: each contributes once per update."""
-        for lanes, agents in zip(self._lanes, self._agents, strict=True):
-            if not lanes.may_begin(slice(env * agents, (env + 1) * agents)):
-                return False
+        if not all(lanes.may_begin(lane) for lanes, lane in self._lanes_of(env)):
+            return False
         self._closed.discard(env)
         return True
 

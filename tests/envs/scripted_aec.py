@@ -132,62 +132,33 @@ def chaos_turns(**kwargs) -> ChaosTurns:
     return ChaosTurns(**kwargs)
 
 
-class Betting(AECEnv):
-    """A game of one bet with a known optimum: who moves sees a card (0 or 1) and says what it is, twice in turn.
-
-    A right word earns 1 at the opponent's next turn, so the reward comes out of turn.
-    """
-
-    metadata: ClassVar[dict[str, Any]] = {"name": "betting"}
-
-    def __init__(self, rounds: int = 3) -> None:
-        super().__init__()
-        self.possible_agents = ["player_0", "player_1"]
-        self.agents: list[str] = []
-        self.render_mode = None
-        self.rounds = rounds
-        self.np_random = np.random.default_rng()
+class Redraws(ChaosTurns):
+    """Draws another observation space at every reset."""
 
     def observation_space(self, agent):
-        return spaces.Dict(
-            {"observation": spaces.Discrete(2), "action_mask": spaces.Box(0, 1, (3,), np.int8)},
-        )
-
-    def action_space(self, agent):
-        return spaces.Discrete(3)
+        return spaces.Box(-np.inf, np.inf, (3 + self.episode,), np.float32)
 
     def observe(self, agent):
-        return {"observation": self.card, "action_mask": np.array([1, 1, 0], np.int8)}
+        return np.zeros(3 + self.episode, np.float32)
+
+
+class Renames(ChaosTurns):
+    """Has other agents in every episode."""
 
     def reset(self, seed=None, options=None):
-        if seed is not None:
-            self.np_random = np.random.default_rng(seed)
-        self.agents = list(self.possible_agents)
-        self.rewards = dict.fromkeys(self.agents, 0.0)
-        self._cumulative_rewards = dict.fromkeys(self.agents, 0.0)
-        self.terminations = dict.fromkeys(self.agents, False)
-        self.truncations = dict.fromkeys(self.agents, False)
-        self.infos = {agent: {} for agent in self.agents}
-        self.agent_selection = self.agents[0]
-        self.turns, self.card, self.owed = 0, int(self.np_random.integers(2)), 0.0
+        self.possible_agents = [f"x_{self.episode}", f"y_{self.episode}"]
+        super().reset(seed, options)
+
+
+class SaysLittle(ChaosTurns):
+    """Forgets what last() returns."""
+
+    def last(self, observe=True):
+        return self.observe(self.agent_selection)
+
+
+class Breaks(ChaosTurns):
+    """Raises at its first step."""
 
     def step(self, action):
-        agent = self.agent_selection
-        if self.terminations[agent]:
-            self._was_dead_step(action)
-            return
-        assert action != 2, "an illegal move"
-        other = self.possible_agents[self.possible_agents.index(agent) - 1]
-        self._cumulative_rewards[agent] = 0.0
-        # what the other said a turn ago is paid now
-        self._cumulative_rewards[other] += self.owed
-        self.owed = float(action == self.card)
-        self.turns += 1
-        self.card = int(self.np_random.integers(2))
-        self.agent_selection = other
-        if self.turns == 2 * self.rounds:
-            self._cumulative_rewards[agent] += self.owed
-            self.terminations = dict.fromkeys(self.agents, True)
-
-    def close(self) -> None:
-        pass
+        raise ValueError("the dice fell off")
