@@ -25,8 +25,8 @@ def register_env(name: str, factory: Callable[..., Any] | str, description: str)
     """Register `factory` (a callable or "module:callable") as the environment called `name`.
 
     It is called with the environment's keyword arguments and returns a ParallelEnv, an AECEnv, a TurnEnv or a
-    gymnasium.Env; or, when its signature has `num_envs` and `seeds`, with those too, and returns a VectorEnv. Worker processes import a name anew:
-    a factory that only the main script knows must be named `module:callable` instead.
+    gymnasium.Env; or, when its signature has `num_envs` and `seeds`, with those too, and returns a VectorEnv. Worker
+    processes import a name anew: a factory that only the main script knows must be named `module:callable` instead.
     Raises UsageError when the name is taken by another factory.
     """
     if _factories.get(name, factory) != factory:

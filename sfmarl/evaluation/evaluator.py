@@ -10,8 +10,8 @@ import numpy as np
 from sfmarl.config import Config
 from sfmarl.envs.registry import make_envs
 from sfmarl.errors import RunError, UsageError
-from sfmarl.evaluation.result import Evaluation
 from sfmarl.evaluation.arena import ParallelArena, Player, RandomPlayer, TurnArena
+from sfmarl.evaluation.result import Evaluation
 from sfmarl.seeding import seed_for
 from sfmarl.specs import AgentId
 from sfmarl.statistics import Interval, mean_interval
