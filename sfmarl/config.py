@@ -59,9 +59,9 @@ class Config:
     """Drop slots that hold samples older than this many versions."""
 
     teams: str = "auto"
-    """Who acts with one policy: auto | each | all | a JSON object {team: [agents]}."""
+    """Who acts with one policy: auto (alike agents; each alone if turn-based) | each | all | JSON {team: [agents]}."""
     policies: dict[str, str] = field(default_factory=dict)
-    """Team -> policy name; teams not named get a policy of their own."""
+    """Team -> policy name; teams not named get their own. Equal names for opponents: self-play."""
     players: dict[str, Any] = field(default_factory=dict)
     """Policy -> its settings: `prey={"lr": 1e-4}`, or {"frozen": "runs/x"}, or {"script": "module:callable"}."""
     sharing: str = "full"

@@ -19,6 +19,12 @@ def seed_for(seed: int, *path: str | int) -> int:
     return int(np.random.SeedSequence(seed, spawn_key=key).generate_state(1)[0])
 
 
+def numpy_generator(env: Any) -> np.random.Generator | None:
+    """Return the generator that gymnasium and PettingZoo environments keep in `np_random`; None without one."""
+    generator = getattr(env.unwrapped, "np_random", None)
+    return generator if isinstance(generator, np.random.Generator) else None
+
+
 def generator_state(generator: np.random.Generator | torch.Generator) -> dict[str, Any]:
     """Return where a generator is in its stream, in plain JSON types."""
     if isinstance(generator, torch.Generator):

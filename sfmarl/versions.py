@@ -12,6 +12,7 @@ from sfmarl import __version__
 from sfmarl.config import Config
 from sfmarl.envs.registry import make_env
 from sfmarl.envs.single import SingleAgentEnv
+from sfmarl.envs.turns import TurnEnv
 from sfmarl.envs.vector import VectorEnv
 from sfmarl.errors import UsageError
 
@@ -24,7 +25,7 @@ def package_versions() -> dict[str, str]:
     return versions | {package: metadata.version(package) for package in _PACKAGES}
 
 
-def env_version(config: Config, env: VectorEnv) -> str:
+def env_version(config: Config, env: VectorEnv | TurnEnv) -> str:
     """Return `package version` of where the environment of `config` is implemented; `env` is an instance of it."""
     try:
         single = make_env(config)
@@ -32,7 +33,7 @@ def env_version(config: Config, env: VectorEnv) -> str:
         return _version_of(type(env).__module__)
     try:
         inner = single.env if isinstance(single, SingleAgentEnv) else single
-        return _version_of(type(inner.unwrapped).__module__)
+        return _version_of(type(getattr(inner, "unwrapped", inner)).__module__)
     finally:
         single.close()
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from sfmarl.config import Config
+from sfmarl.envs.check_turns import play_turns, record_turns
+from sfmarl.envs.random_play import Play
 from sfmarl.envs.registry import is_native, load_spec, make_env, make_vector_env, probe_env
 from sfmarl.envs.rows import new_obs_rows, new_outcome_rows, random_actions
 from sfmarl.envs.vector import ObsRows, OutcomeRows
@@ -44,24 +46,6 @@ class CheckReport:
         return [f"{self.env} {verdict}", *(f"  {mark}{line}" for mark, lines in marked for line in lines)]
 
 
-@dataclass
-class _Play:
-    """What random play showed."""
-
-    returns: list[list[np.ndarray]]
-    """Per team: one array of the agents' returns per finished episode."""
-    lengths: list[int] = field(default_factory=list)
-    steps: int = 0
-    seconds: float = 0.0
-    terminated: int = 0
-    truncated: int = 0
-    deaths: int = 0
-    births: int = 0
-    nonfinite: set[str] = field(default_factory=set)
-    opposed: set[str] = field(default_factory=set)
-    unequal: set[str] = field(default_factory=set)
-
-
 def check_env(config: Config, max_seconds: float = 5.0, max_episodes: int = 100) -> CheckReport:
     """Play the environment of `config` for at most `max_seconds` or `max_episodes` and report.
 
@@ -72,7 +56,8 @@ def check_env(config: Config, max_seconds: float = 5.0, max_episodes: int = 100)
     _describe(report, config, spec)
     try:
         _check_seeding(report, config, spec)
-        _report_play(report, spec, _play(config, spec, max_seconds, max_episodes))
+        play = play_turns if spec.turn_based else _play
+        _report_play(report, spec, play(config, spec, max_seconds, max_episodes))
     except RunError as error:
         report.problems.append(str(error))
     return report
@@ -89,12 +74,21 @@ def _describe(report: CheckReport, config: Config, spec: EnvSpec) -> None:
     if is_native(config.env):
         report.facts.append("native vector environment: it steps all copies at once")
     else:
-        report.facts += probe_env(config).notes
-        _check_conformance(report, config)
+        probe = probe_env(config)
+        report.facts += probe.notes
+        if probe.codecs:
+            _check_conformance(report, config)
+    if spec.turn_based:
+        report.facts.append(
+            "turn-based: agents act one after the other; what an agent earns between two turns belongs to the earlier "
+            "one, what it earns before its first to the episode's return only"
+        )
     if spec.state_is_joint:
         report.facts.append("state(): equals the team's observations side by side, so it is rebuilt and never stored")
     elif spec.state_shape is not None:
         report.facts.append(f"state(): {spec.state_shape[0]} numbers, stored once per step for a central critic")
+    elif spec.turn_based:
+        report.facts.append("there is no state for a central critic, so mappo cannot be trained; ippo and appo can")
     else:
         report.facts.append("a central critic is given the team's observations side by side instead of a state")
 
@@ -119,7 +113,11 @@ def _check_conformance(report: CheckReport, config: Config) -> None:
     """Compare raw first observations with their declared spaces."""
     env = make_env(config)
     try:
-        observations, _ = env.reset(seed=0)
+        if hasattr(env, "agent_iter"):
+            env.reset(seed=0)
+            observations = {env.agent_selection: env.last()[0]}
+        else:
+            observations, _ = env.reset(seed=0)
         for agent, raw in observations.items():
             space = env.observation_space(agent)
             dtype, declared = getattr(raw, "dtype", None), space.dtype
@@ -148,6 +146,8 @@ def _check_seeding(report: CheckReport, config: Config, spec: EnvSpec) -> None:
 
 def _recording(config: Config, spec: EnvSpec, seed: int) -> list[np.ndarray]:
     """Return all observations and rewards of `SEED_STEPS` steps of one env with a fixed stream of actions."""
+    if spec.turn_based:
+        return record_turns(config, spec, seed, SEED_STEPS)
     env = make_vector_env(config, 1, [seed])
     rng = np.random.default_rng(0)
     record: list[np.ndarray] = []
@@ -171,9 +171,9 @@ def _random(spec: EnvSpec, rows: list[ObsRows], rng: np.random.Generator) -> lis
     return [random_actions(t.action, r.active.shape, rng, r.action_mask) for t, r in zip(spec.teams, rows, strict=True)]
 
 
-def _play(config: Config, spec: EnvSpec, max_seconds: float, max_episodes: int) -> _Play:
+def _play(config: Config, spec: EnvSpec, max_seconds: float, max_episodes: int) -> Play:
     env = make_vector_env(config, NUM_ENVS, range(NUM_ENVS))
-    play = _Play(returns=[[] for _ in spec.teams])
+    play = Play.of(spec)
     rng = np.random.default_rng(1)
     running = np.ones(NUM_ENVS, bool)
     totals = [np.zeros((NUM_ENVS, len(team.agents))) for team in spec.teams]
@@ -209,7 +209,7 @@ def _play(config: Config, spec: EnvSpec, max_seconds: float, max_episodes: int) 
     return play
 
 
-def _note(play: _Play, team: TeamSpec, row: OutcomeRows, new: ObsRows, ended: np.ndarray) -> None:
+def _note(play: Play, team: TeamSpec, row: OutcomeRows, new: ObsRows, ended: np.ndarray) -> None:
     lasting = ~ended[:, None]
     play.terminated += int(row.terminated.sum())
     play.truncated += int(row.truncated.sum())
@@ -226,10 +226,11 @@ def _note(play: _Play, team: TeamSpec, row: OutcomeRows, new: ObsRows, ended: np
             play.opposed.add(team.name)
 
 
-def _report_play(report: CheckReport, spec: EnvSpec, play: _Play) -> None:
+def _report_play(report: CheckReport, spec: EnvSpec, play: Play) -> None:
     report.problems += [f"{what} are not finite" for what in sorted(play.nonfinite)]
     if not play.lengths:
-        report.warnings.append(f"no episode ended in {play.steps // NUM_ENVS} steps; returns are unknown")
+        steps = play.steps if spec.turn_based else play.steps // NUM_ENVS
+        report.warnings.append(f"no episode ended in {steps} steps; returns are unknown")
     else:
         lengths = np.array(play.lengths)
         report.facts.append(
@@ -245,6 +246,10 @@ def _report_play(report: CheckReport, spec: EnvSpec, play: _Play) -> None:
         f"endings of agents: {play.terminated} terminated (their return ends), {play.truncated} truncated (their "
         "return is bootstrapped from the final observation)"
     )
+    report.facts += [
+        f"agent {agent!r} had no turn in {episodes} of {len(play.lengths)} episodes"
+        for agent, episodes in play.silent.items()
+    ]
     if play.deaths or play.births:
         report.facts.append(
             f"agents come and go within episodes: {play.deaths} left, {play.births} joined; the dead are masked "

@@ -73,6 +73,14 @@ class ObsCodec:
         self._check(stacked, (len(raws), *self.spec.shape))
         out[...] = stacked.reshape(out.shape)
 
+    def write_one(self, raw: Any, out: np.ndarray) -> None:
+        """Write one observation into `out` [*shape], a row of its own. Raises CodecError like `write`."""
+        if self._keys is not None or self._flattened is not None:
+            raw = self._plain(raw)
+        array = raw if isinstance(raw, np.ndarray) else np.asarray(raw)
+        self._check(array, self.spec.shape)
+        out[...] = array
+
     def one(self, raw: Any) -> np.ndarray:
         """Return one observation as it is stored, [*shape]. Raises CodecError."""
         out = np.empty((1, *self.spec.shape), self.spec.dtype)
@@ -121,6 +129,12 @@ class ActionCodec:
         """Return `decode_actions` of the space."""
         return decode_actions(self.spec, stored)
 
+    def decode_one(self, stored: np.ndarray) -> Any:
+        """Return one stored action [*action] as the environment takes it."""
+        if self.spec.kind == "discrete":
+            return int(stored) + self.spec.start[0]
+        return decode_actions(self.spec, stored[None, None])[0][0]
+
 
 def decode_actions(spec: ActionSpec, stored: np.ndarray) -> Sequence[Sequence[Any]]:
     """Return `actions[e][a]` as the environment takes them for stored actions [E, A, *action].
@@ -152,6 +166,15 @@ def write_masks(raws: Sequence[Any], out: np.ndarray) -> None:
         if mask.shape != (size,):
             raise CodecError(f"expected an action mask of {size} entries, got shape {mask.shape}")
     out[...] = np.array(flat, bool).reshape(out.shape)
+
+
+def write_mask(raw: Any, out: np.ndarray, nvec: Sequence[int]) -> bool:
+    """Write one action mask into `out` [n]; return whether every component has a legal choice. Raises CodecError."""
+    if isinstance(raw, np.ndarray) and raw.shape == out.shape:
+        out[...] = raw
+    else:
+        write_masks([raw], out[None])
+    return bool(np.count_nonzero(out)) if len(nvec) == 1 else not illegal_rows(out, nvec)
 
 
 def illegal_rows(masks: np.ndarray, nvec: Sequence[int]) -> np.ndarray:

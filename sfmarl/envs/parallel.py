@@ -20,7 +20,7 @@ from sfmarl.envs.probe import TeamCodec
 from sfmarl.envs.roster import Roster
 from sfmarl.envs.vector import ObsRows, OutcomeRows
 from sfmarl.errors import RunError
-from sfmarl.seeding import generator_state, restore_generator
+from sfmarl.seeding import generator_state, numpy_generator, restore_generator
 from sfmarl.specs import AgentId, EnvSpec
 
 
@@ -144,7 +144,7 @@ class ParallelVectorEnv:
 
     def _reset_first(self, e: int) -> tuple[Any, Any]:
         answer = self._envs[e].reset(seed=self._seeds[e])
-        generator = _generator(self._envs[e])
+        generator = numpy_generator(self._envs[e])
         # only now, because seeding may make a new generator
         if generator is not None and restore_generator(generator, self._restored[e]):
             answer = self._envs[e].reset()
@@ -152,7 +152,7 @@ class ParallelVectorEnv:
 
     def generator_states(self) -> list[dict[str, Any] | None]:
         """See `Resumable`: of envs that keep their generator in `np_random`, as gymnasium and PettingZoo do."""
-        generators = map(_generator, self._envs)
+        generators = map(numpy_generator, self._envs)
         return [None if generator is None else generator_state(generator) for generator in generators]
 
     def restore_generators(self, states: Sequence[dict[str, Any] | None]) -> None:
@@ -251,8 +251,3 @@ def _resting_action(codec: TeamCodec) -> Any:
     """Return the action zero (every first choice) as the environment takes it."""
     spec = codec.action.spec
     return codec.action.decode(np.zeros((1, 1, *spec.shape), spec.dtype))[0][0]
-
-
-def _generator(env: Any) -> np.random.Generator | None:
-    generator = getattr(env.unwrapped, "np_random", None)
-    return generator if isinstance(generator, np.random.Generator) else None

@@ -11,7 +11,7 @@ from gymnasium import spaces
 
 from sfmarl.envs.codec import MASK_KEY, ActionCodec, CodecError, ObsCodec, illegal_rows, write_masks
 from sfmarl.envs.rows import random_actions
-from sfmarl.envs.teams import split_teams
+from sfmarl.envs.teams import Teams, split_teams
 from sfmarl.errors import UsageError
 from sfmarl.specs import AgentId, EnvSpec, TeamSpec
 
@@ -48,7 +48,7 @@ class Probe:
 
 
 @dataclass
-class _StateWatch:
+class StateWatch:
     """Compares `env.state()` with the team's observations for as long as it is probed."""
 
     shape: tuple[int, ...] | None = None
@@ -64,9 +64,41 @@ def probe(env: Any, name: str, teams: str = "auto") -> Probe:
     that do not fit, an environment that fails in these first steps (with the failure as `__cause__`).
     """
     observations, infos = _call(name, "reset", lambda: env.reset(seed=PROBE_SEEDS[0]), 2)
-    agents = _possible_agents(env, name)
-    observation_spaces, action_spaces = _spaces(env, name, agents)
+    agents = possible_agents(env, name)
+    observation_spaces, action_spaces = spaces_by_agent(env, name, agents)
     split = split_teams(agents, observation_spaces, action_spaces, teams)
+    codecs = team_codecs(name, split, observation_spaces, action_spaces)
+    rng = np.random.default_rng(PROBE_SEEDS[0])
+    team_of = {agent: team for team, members in split.items() for agent in members}
+    watch = StateWatch(joint=len(split) == 1)
+    for seed in PROBE_SEEDS:
+        if seed != PROBE_SEEDS[0]:
+            observations, infos = _call(name, "reset", lambda seed=seed: env.reset(seed=seed), 2)
+            require_unchanged(env, name, agents, observation_spaces, action_spaces)
+        for _ in range(PROBE_STEPS):
+            detect_info_masks(codecs, team_of, infos)
+            watch_state(env, watch, codecs, split, observations)
+            live = [agent for agent in env.agents if agent in observations]
+            if not live:
+                break
+            moves = {}
+            for agent in live:
+                codec = codecs[team_of[agent]]
+                moves[agent] = random_move(name, agent, codec, observations[agent], infos.get(agent, {}), rng)
+            observations, _, _, _, infos = _call(name, "step", lambda moves=moves: env.step(moves), 5)
+
+    state_shape, joint, notes = judge_state(watch)
+    spec = EnvSpec(name, team_specs(split, codecs), state_shape=state_shape, state_is_joint=joint)
+    return Probe(spec, tuple(codecs.values()), notes)
+
+
+def team_codecs(
+    name: str,
+    split: Teams,
+    observation_spaces: Mapping[AgentId, spaces.Space],
+    action_spaces: Mapping[AgentId, spaces.Space],
+) -> dict[str, TeamCodec]:
+    """Return team -> codec. Raises UsageError for a space that cannot be trained on."""
     codecs: dict[str, TeamCodec] = {}
     for team, members in split.items():
         try:
@@ -74,43 +106,21 @@ def probe(env: Any, name: str, teams: str = "auto") -> Probe:
             codecs[team] = TeamCodec(ObsCodec(observation_spaces[members[0]], action.spec), action)
         except UsageError as error:
             raise UsageError(f"{name}: agent {members[0]!r}: {error}") from error
+    return codecs
 
-    rng = np.random.default_rng(PROBE_SEEDS[0])
-    team_of = {agent: team for team, members in split.items() for agent in members}
-    watch = _StateWatch(joint=len(split) == 1)
-    for seed in PROBE_SEEDS:
-        if seed != PROBE_SEEDS[0]:
-            observations, infos = _call(name, "reset", lambda seed=seed: env.reset(seed=seed), 2)
-            _require_unchanged(env, name, agents, observation_spaces, action_spaces)
-        for _ in range(PROBE_STEPS):
-            _detect_info_masks(codecs, team_of, infos)
-            _watch_state(env, watch, codecs, split, observations)
-            live = [agent for agent in env.agents if agent in observations]
-            if not live:
-                break
-            moves = {}
-            for agent in live:
-                codec = codecs[team_of[agent]]
-                moves[agent] = _random_move(name, agent, codec, observations[agent], infos.get(agent, {}), rng)
-            observations, _, _, _, infos = _call(name, "step", lambda moves=moves: env.step(moves), 5)
 
-    state_shape, joint, notes = _judge_state(watch)
-    spec = EnvSpec(
-        env=name,
-        teams=tuple(
-            TeamSpec(
-                name=team,
-                agents=members,
-                obs=codecs[team].obs.spec,
-                action=codecs[team].action.spec,
-                has_mask=codecs[team].obs.has_mask or codecs[team].mask_in_info,
-            )
-            for team, members in split.items()
-        ),
-        state_shape=state_shape,
-        state_is_joint=joint,
+def team_specs(split: Teams, codecs: Mapping[str, TeamCodec]) -> tuple[TeamSpec, ...]:
+    """Return the teams of `split` as the data plane sees them."""
+    return tuple(
+        TeamSpec(
+            name=team,
+            agents=members,
+            obs=codecs[team].obs.spec,
+            action=codecs[team].action.spec,
+            has_mask=codecs[team].obs.has_mask or codecs[team].mask_in_info,
+        )
+        for team, members in split.items()
     )
-    return Probe(spec, tuple(codecs.values()), notes)
 
 
 def _call(name: str, what: str, call: Callable[[], Any], parts: int) -> Any:
@@ -125,7 +135,8 @@ def _call(name: str, what: str, call: Callable[[], Any], parts: int) -> Any:
     return answer
 
 
-def _possible_agents(env: Any, name: str) -> tuple[AgentId, ...]:
+def possible_agents(env: Any, name: str) -> tuple[AgentId, ...]:
+    """Return every agent that can ever appear. Raises UsageError when there is none or an id is no str or int."""
     agents = tuple(getattr(env, "possible_agents", ()))
     if not agents:
         raise UsageError(f"{name} must list every agent that can ever appear in `possible_agents`; it lists none")
@@ -138,7 +149,8 @@ def _possible_agents(env: Any, name: str) -> tuple[AgentId, ...]:
     return agents
 
 
-def _spaces(env: Any, name: str, agents: tuple[AgentId, ...]) -> tuple[dict[AgentId, spaces.Space], ...]:
+def spaces_by_agent(env: Any, name: str, agents: tuple[AgentId, ...]) -> tuple[dict[AgentId, spaces.Space], ...]:
+    """Return ({agent: observation space}, {agent: action space}). Raises UsageError for what is no space."""
     try:
         found = {a: env.observation_space(a) for a in agents}, {a: env.action_space(a) for a in agents}
     except Exception as error:
@@ -150,15 +162,16 @@ def _spaces(env: Any, name: str, agents: tuple[AgentId, ...]) -> tuple[dict[Agen
     return found
 
 
-def _require_unchanged(
+def require_unchanged(
     env: Any, name: str, agents: tuple[AgentId, ...], *before: Mapping[AgentId, spaces.Space]
 ) -> None:
-    if (now := _possible_agents(env, name)) != agents:
+    """Raise UsageError when agents or spaces (observation, action) differ from those of an earlier episode."""
+    if (now := possible_agents(env, name)) != agents:
         raise UsageError(
             f"{name} changes `possible_agents` at reset ({agents} became {now}); a policy needs one fixed list: name "
             "every agent there and leave out of `agents` those that do not take part"
         )
-    for old, new in zip(before, _spaces(env, name, agents), strict=True):
+    for old, new in zip(before, spaces_by_agent(env, name, agents), strict=True):
         for agent in agents:
             if old[agent] != new[agent]:
                 raise UsageError(
@@ -167,9 +180,10 @@ def _require_unchanged(
                 )
 
 
-def _detect_info_masks(
+def detect_info_masks(
     codecs: dict[str, TeamCodec], team_of: Mapping[AgentId, str], infos: Mapping[AgentId, Any]
 ) -> None:
+    """Note in `codecs` which teams find their action masks in these infos."""
     for agent, info in infos.items():
         team = team_of.get(agent)
         if team is None or codecs[team].obs.has_mask or codecs[team].action.spec.kind == "continuous":
@@ -178,9 +192,10 @@ def _detect_info_masks(
             codecs[team] = replace(codecs[team], mask_in_info=True)
 
 
-def _random_move(
+def random_move(
     name: str, agent: AgentId, codec: TeamCodec, raw: Any, info: Mapping[str, Any], rng: np.random.Generator
 ) -> Any:
+    """Return a random legal action as the environment takes it. Raises UsageError for an observation that misfits."""
     spec = codec.action.spec
     mask = None
     try:
@@ -195,13 +210,14 @@ def _random_move(
     return codec.action.decode(random_actions(spec, (1, 1), rng, mask))[0][0]
 
 
-def _watch_state(
+def watch_state(
     env: Any,
-    watch: _StateWatch,
+    watch: StateWatch,
     codecs: Mapping[str, TeamCodec],
     split: Mapping[str, tuple[AgentId, ...]],
     observations: Mapping[AgentId, Any],
 ) -> None:
+    """Look at `env.state()` once and compare it with the observations."""
     if watch.absent or not observations:
         return
     try:
@@ -222,7 +238,7 @@ def _watch_state(
     watch.joint = joint.shape == state.shape and bool(np.allclose(joint, state, rtol=1e-6, atol=1e-6))
 
 
-def _judge_state(watch: _StateWatch) -> tuple[tuple[int, ...] | None, bool, tuple[str, ...]]:
+def judge_state(watch: StateWatch) -> tuple[tuple[int, ...] | None, bool, tuple[str, ...]]:
     """Return (state_shape, state_is_joint, notes)."""
     if watch.absent:
         return None, False, (f"no global state: {watch.absent}",)

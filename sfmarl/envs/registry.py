@@ -7,9 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 from sfmarl.config import Config
+from sfmarl.envs.aec import AecTurnEnv
 from sfmarl.envs.parallel import ParallelVectorEnv
 from sfmarl.envs.probe import Probe, probe
+from sfmarl.envs.probe_turns import probe_turns
 from sfmarl.envs.resolve import Factory, pettingzoo_ids, resolve, sibling_modules
+from sfmarl.envs.turns import TurnEnv
 from sfmarl.envs.vector import VectorEnv
 from sfmarl.errors import RunError, UsageError
 from sfmarl.specs import EnvSpec
@@ -21,9 +24,9 @@ _descriptions: dict[str, str] = {}
 def register_env(name: str, factory: Callable[..., Any] | str, description: str) -> None:
     """Register `factory` (a callable or "module:callable") as the environment called `name`.
 
-    It is called with the environment's keyword arguments and returns a ParallelEnv or a gymnasium.Env; or, when its
-    signature has `num_envs` and `seeds`, with those too, and returns a VectorEnv. Worker processes import a name anew:
-    a factory that only the main script knows must be named `module:callable` instead.
+    It is called with the environment's keyword arguments and returns a ParallelEnv, an AECEnv, a TurnEnv or a
+    gymnasium.Env; or, when its signature has `num_envs` and `seeds`, with those too, and returns a VectorEnv. Worker
+    processes import a name anew: a factory that only the main script knows must be named `module:callable` instead.
     Raises UsageError when the name is taken by another factory.
     """
     if _factories.get(name, factory) != factory:
@@ -60,27 +63,41 @@ def load_spec(config: Config) -> EnvSpec:
 
 
 def probe_env(config: Config) -> Probe:
-    """Build one ParallelEnv of `config`, look at it for a few steps and close it. Raises like `load_spec`."""
+    """Build one environment of `config`, look at it for a few steps and close it. Raises like `load_spec`.
+
+    There are no codecs when it is a TurnEnv, which writes its rows itself.
+    """
     env = make_env(config)
     try:
-        return probe(env, config.env, config.teams)
+        if isinstance(env, TurnEnv):
+            _require_auto_teams(config, env.spec, "native turn-based")
+            return Probe(replace(env.spec, env=config.env), ())
+        # what sets an AECEnv apart: agents are iterated over, one at a time
+        look = probe_turns if hasattr(env, "agent_iter") else probe
+        return look(env, config.env, config.teams)
     finally:
         env.close()
 
 
 def make_env(config: Config, render_mode: str | None = None) -> Any:
-    """Return one ParallelEnv of `config`. Raises UsageError for a name of a native vector env, and like `load_spec`."""
+    """Return one ParallelEnv, AECEnv or TurnEnv of `config`.
+
+    Raises UsageError for a name of a native vector env, and like `load_spec`.
+    """
     factory = resolve(config.env, _factories)
     if factory.is_vector:
         raise UsageError(f"{config.env} steps many environments at once; it has no single environment to build")
     return factory.make(_kwargs(config, render_mode))
 
 
-def make_vector_env(config: Config, num_envs: int, seeds: Sequence[int], render_mode: str | None = None) -> VectorEnv:
-    """Return `num_envs` copies of the environment of `config` behind the vector protocol.
+def make_envs(
+    config: Config, num_envs: int, seeds: Sequence[int], render_mode: str | None = None
+) -> VectorEnv | list[TurnEnv]:
+    """Return `num_envs` copies of the environment of `config` as the data plane steps them.
 
-    `seeds[e]` goes to the first reset of copy e; later resets continue its own random stream. `render_mode` goes to the
-    constructor. Raises UsageError like `load_spec`, RunError when a further copy cannot be built.
+    All agents act at once: one VectorEnv; `seeds[e]` goes to the first reset of copy e, later resets continue its own
+    random stream. Agents take turns: a list of TurnEnvs, whose first resets the caller gives their seeds. `render_mode`
+    goes to the constructor. Raises UsageError like `load_spec`, RunError when a further copy cannot be built.
     """
     if len(seeds) != num_envs:
         raise ValueError(f"{num_envs} envs need as many seeds, got {len(seeds)}")
@@ -90,6 +107,34 @@ def make_vector_env(config: Config, num_envs: int, seeds: Sequence[int], render_
             raise UsageError(f"{config.env} is a native vector environment, which cannot render")
         return _build_vector(factory, config, num_envs, list(seeds))
     found = probe_env(config)
+    envs = _copies(factory, config, num_envs, render_mode)
+    if not found.spec.turn_based:
+        return ParallelVectorEnv(envs, list(seeds), found.spec, found.codecs)
+    if found.codecs:
+        return [AecTurnEnv(env, copy, found.spec, found.codecs) for copy, env in enumerate(envs)]
+    for env in envs:
+        env.spec = found.spec
+    return envs
+
+
+def make_vector_env(config: Config, num_envs: int, seeds: Sequence[int], render_mode: str | None = None) -> VectorEnv:
+    """Return `make_envs` of an environment whose agents act at once. Raises UsageError when they take turns."""
+    envs = make_envs(config, num_envs, seeds, render_mode)
+    if isinstance(envs, list):
+        raise UsageError(f"{config.env} is turn-based: its agents do not act at once")
+    return envs
+
+
+def make_turn_envs(config: Config, num_envs: int) -> list[TurnEnv]:
+    """Return `make_envs` of an environment whose agents take turns. Raises UsageError when they act at once."""
+    envs = make_envs(config, num_envs, range(num_envs))
+    if not isinstance(envs, list):
+        envs.close()
+        raise UsageError(f"{config.env} is not turn-based: all its agents act at once")
+    return envs
+
+
+def _copies(factory: Factory, config: Config, num_envs: int, render_mode: str | None) -> list[Any]:
     kwargs = _kwargs(config, render_mode)
     envs: list[Any] = []
     try:
@@ -99,7 +144,7 @@ def make_vector_env(config: Config, num_envs: int, seeds: Sequence[int], render_
         for env in envs:
             env.close()
         raise
-    return ParallelVectorEnv(envs, list(seeds), found.spec, found.codecs)
+    return envs
 
 
 def _kwargs(config: Config, render_mode: str | None) -> dict[str, Any]:
@@ -108,11 +153,15 @@ def _kwargs(config: Config, render_mode: str | None) -> dict[str, Any]:
 
 def _build_vector(factory: Factory, config: Config, num_envs: int, seeds: list[int]) -> VectorEnv:
     env = factory.make_vector(num_envs, seeds, config.env_kwargs)
-    if config.teams != "auto":
-        teams = ", ".join(team.name for team in env.spec.teams)
-        raise UsageError(f"{config.env} is a native vector environment with fixed teams ({teams}): use teams=auto")
+    _require_auto_teams(config, env.spec, "native vector")
     env.spec = replace(env.spec, env=config.env)
     return env
+
+
+def _require_auto_teams(config: Config, spec: EnvSpec, kind: str) -> None:
+    if config.teams != "auto":
+        teams = ", ".join(team.name for team in spec.teams)
+        raise UsageError(f"{config.env} is a {kind} environment with fixed teams ({teams}): use teams=auto")
 
 
 register_env("native/simple_spread", "sfmarl.envs.spread:SimpleSpread", "mpe2 simple_spread_v3, vectorised in NumPy")

@@ -15,13 +15,9 @@ from typing import Any
 import gymnasium
 
 from sfmarl.envs.single import SingleAgentEnv
+from sfmarl.envs.turns import TurnEnv
 from sfmarl.envs.vector import VectorEnv
 from sfmarl.errors import SfmarlError, UsageError, nearest
-
-TURN_BASED = (
-    "is turn-based (PettingZoo AEC): turn-based environments are not trained yet. Where all agents act at once, name "
-    "the environment's parallel_env."
-)
 
 # pygame-based environments greet on stdout when they are imported
 os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
@@ -53,7 +49,7 @@ class Factory:
         return [name for name in dict.fromkeys((*parameters, *self.extra)) if name not in ("num_envs", "seeds")]
 
     def make(self, kwargs: Mapping[str, Any], error: type[SfmarlError] = UsageError) -> Any:
-        """Return one environment: a ParallelEnv (gymnasium environments are wrapped).
+        """Return one environment: a ParallelEnv (gymnasium environments are wrapped), an AECEnv or a TurnEnv.
 
         Raises UsageError for keyword arguments it does not take and for what is no environment; `error` when the
         constructor raises.
@@ -61,11 +57,12 @@ class Factory:
         env = self._call(kwargs, {}, error)
         if isinstance(env, gymnasium.Env):
             return SingleAgentEnv(env)
-        if hasattr(env, "agent_iter"):
-            raise UsageError(f"{self.name} {TURN_BASED}")
+        if isinstance(env, TurnEnv):
+            return env
         if not all(callable(getattr(env, method, None)) for method in ("reset", "step", "observation_space")):
             raise UsageError(
-                f"{self.name} built a {type(env).__name__}; expected a PettingZoo ParallelEnv or a gymnasium.Env"
+                f"{self.name} built a {type(env).__name__}; expected a PettingZoo ParallelEnv or AECEnv, or a "
+                "gymnasium.Env"
             )
         return env
 
@@ -103,7 +100,8 @@ def resolve(name: str, registered: Mapping[str, Callable[..., Any] | str]) -> Fa
 
     Tried in this order: a registered name, a PettingZoo registry id (`butterfly/pistonball-v6`), `module:callable`,
     a gymnasium id (`CartPole-v1`, `gymnasium:CartPole-v1`, `package:Its-v0`), a PettingZoo-style module
-    (`mpe2.simple_spread_v3`). Raises UsageError with the nearest names for anything else.
+    (`mpe2.simple_spread_v3`). Where a module or id offers both APIs, all agents act at once; `module:env` has them take
+    turns. Raises UsageError with the nearest names for anything else.
     """
     if name in registered:
         target = registered[name]
@@ -127,8 +125,9 @@ def resolve(name: str, registered: Mapping[str, Callable[..., Any] | str]) -> Fa
 
 
 def pettingzoo_ids() -> list[str]:
-    """Return the ids in PettingZoo's registry of parallel environments (`butterfly/pistonball-v6`)."""
-    return sorted(_pettingzoo_registries()[0])
+    """Return the ids in PettingZoo's registries of parallel and turn-based environments (`classic/chess-v6`)."""
+    parallel, turn_based = _pettingzoo_registries()
+    return sorted({*parallel, *turn_based})
 
 
 def sibling_modules(package: str) -> list[str]:
@@ -190,27 +189,25 @@ def _attribute(name: str, module: str, attribute: str) -> Callable[..., Any]:
 
 def _pettingzoo_module(name: str) -> Factory:
     module = _import(name, name)
-    if callable(parallel := getattr(module, "parallel_env", None)):
-        return Factory(name, parallel, _behind_wrappers(parallel))
-    if callable(getattr(module, "env", None)) or callable(getattr(module, "raw_env", None)):
-        raise UsageError(f"{name} {TURN_BASED}")
+    for maker in ("parallel_env", "env", "raw_env"):
+        if callable(build := getattr(module, maker, None)):
+            return Factory(name, build, _behind_wrappers(build))
     inside = [f"{name}.{info.name}" for info in pkgutil.iter_modules(getattr(module, "__path__", []))]
     modules = [known for known in inside if re.search(r"_v\d+$", known)]
     hint = f" It holds {', '.join(modules)}." if modules else " Name what builds it as module:callable."
-    raise UsageError(f"{name} has no parallel_env, so it is no PettingZoo environment module.{hint}")
+    raise UsageError(f"{name} has no parallel_env and no env, so it is no PettingZoo environment module.{hint}")
 
 
 def _pettingzoo_id(name: str) -> Factory | None:
     """Return the factory of a PettingZoo registry id, None when the registry does not know it."""
     parallel, turn_based = _pettingzoo_registries()
     env_id = re.sub(r"_v(?=\d+$)", "-v", name)
-    if env_id in parallel:
-        target = parallel[env_id].entry_point
-        build = _attribute(name, *target.split(":")) if isinstance(target, str) else target
-        return Factory(name, build, _behind_wrappers(build))
-    if env_id in turn_based:
-        raise UsageError(f"{name} {TURN_BASED}")
-    return None
+    known = parallel if env_id in parallel else turn_based
+    if env_id not in known:
+        return None
+    target = known[env_id].entry_point
+    build = _attribute(name, *target.split(":")) if isinstance(target, str) else target
+    return Factory(name, build, _behind_wrappers(build))
 
 
 def _pettingzoo_registries() -> tuple[Mapping[str, Any], Mapping[str, Any]]:
@@ -223,10 +220,13 @@ def _pettingzoo_registries() -> tuple[Mapping[str, Any], Mapping[str, Any]]:
 
 
 def _behind_wrappers(build: Callable[..., Any]) -> Callable[..., Any]:
-    """Return what has the real parameters: PettingZoo's `parallel_env(**kwargs)` passes them to a `raw_env`."""
+    """Return what has the real parameters: PettingZoo's `parallel_env` and `env(**kwargs)` pass them to a `raw_env`."""
     hidden = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in _parameters(build).values())
-    cells = inspect.getclosurevars(build).nonlocals if hidden and inspect.isfunction(build) else {}
-    inner = next((value for value in cells.values() if callable(value)), None)
+    if not hidden or not inspect.isfunction(build):
+        return build
+    seen = inspect.getclosurevars(build)
+    candidates = (*seen.nonlocals.values(), seen.globals.get("raw_env"))
+    inner = next((value for value in candidates if callable(value) and value is not build), None)
     return build if inner is None else _behind_wrappers(inner)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -24,14 +24,18 @@ class Turn(NamedTuple):
     """It was cut off; it must be passed with `act(None)`."""
 
 
+@runtime_checkable
 class TurnEnv(Protocol):
-    """One environment in which agents act one after the other (PettingZoo's AEC semantics)."""
+    """One environment in which agents act one after the other (PettingZoo's AEC semantics).
+
+    `envs/aec.py` is the adapter of PettingZoo's AECEnv. A factory may also be registered that builds one directly.
+    """
 
     spec: EnvSpec
     """What the environment looks like; `turn_based` is True."""
 
-    def reset(self) -> None:
-        """Begin an episode."""
+    def reset(self, seed: int | None = None) -> None:
+        """Begin an episode. The first one is given a seed; later ones continue the environment's random stream."""
         ...
 
     def turn(self) -> Turn | None:
@@ -48,4 +52,17 @@ class TurnEnv(Protocol):
 
     def close(self) -> None:
         """Release whatever the environment holds."""
+        ...
+
+
+@runtime_checkable
+class ResumableTurns(Protocol):
+    """What a `TurnEnv` may offer so that a resumed serial run draws the random numbers the interrupted one would."""
+
+    def generator_state(self) -> dict[str, Any] | None:
+        """Return the environment's `seeding.generator_state`; None when its generator is not known."""
+        ...
+
+    def restore_generator(self, state: dict[str, Any] | None) -> None:
+        """Have the environment begin its first episode from such a state; None leaves it to its seed."""
         ...

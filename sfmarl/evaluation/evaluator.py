@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from sfmarl.config import Config
-from sfmarl.envs.parallel import ParallelVectorEnv
-from sfmarl.envs.registry import make_vector_env
-from sfmarl.envs.rows import new_obs_rows, new_outcome_rows, random_actions
-from sfmarl.envs.vector import ObsRows
+from sfmarl.envs.registry import make_envs
 from sfmarl.errors import RunError, UsageError
+from sfmarl.evaluation.arena import ParallelArena, Player, RandomPlayer, TurnArena
 from sfmarl.evaluation.result import Evaluation
 from sfmarl.seeding import seed_for
-from sfmarl.specs import AgentId, TeamSpec
+from sfmarl.specs import AgentId
 from sfmarl.statistics import Interval, mean_interval
 from sfmarl.versions import env_version
-from sfmarl.workers.episodes import EpisodeLog
+
+__all__ = ["Evaluator", "Player", "RandomPlayer", "Stopped"]
 
 MAX_ENVS = 16
 """Environments that are stepped together."""
@@ -30,52 +28,6 @@ MAX_EPISODE_STEPS = 100_000
 
 class Stopped(Exception):
     """An evaluation was told to stop before its last episode ended; there is no result. Not an error of the user's."""
-
-
-class Player(Protocol):
-    """Who acts for a team; `sfmarl.models.acting.Acting` is one."""
-
-    def act(
-        self,
-        obs: np.ndarray,
-        action_mask: np.ndarray | None = None,
-        agent_index: np.ndarray | None = None,
-        greedy: bool = False,
-        rnn_state: Tensor | None = None,
-        is_first: np.ndarray | None = None,
-    ) -> tuple[np.ndarray, Any]:
-        """Return (stored actions [E, A, *action], anything) for obs [E, A, *obs] and masks [E, A, n].
-
-        `rnn_state` is what `new_state` returned, to be overwritten; `is_first` [E, A] says whose life begins.
-        """
-        ...
-
-    def new_state(self, rows: int, agents: int) -> Tensor | None:
-        """Return what it remembers of [rows, agents] before anything was seen; None when it never remembers."""
-        ...
-
-
-class RandomPlayer:
-    """Draws uniformly over legal actions, whatever it sees; unbounded continuous ones from a standard normal."""
-
-    def __init__(self, team: TeamSpec, seed: int) -> None:
-        self._action = team.action
-        self._rng = np.random.default_rng(seed)
-
-    def act(
-        self,
-        obs: np.ndarray,
-        action_mask: np.ndarray | None = None,
-        agent_index: np.ndarray | None = None,
-        greedy: bool = False,
-        rnn_state: None = None,
-        is_first: np.ndarray | None = None,
-    ) -> tuple[np.ndarray, None]:
-        """See `Player.act`; `greedy` changes nothing."""
-        return random_actions(self._action, obs.shape[:2], self._rng, action_mask), None
-
-    def new_state(self, rows: int, agents: int) -> None:
-        """See `Player.new_state`."""
 
 
 class Evaluator:
@@ -103,22 +55,20 @@ class Evaluator:
         count = min(episodes, MAX_ENVS)
         seeds = [seed_for(seed, "evaluate", e) for e in range(count)]
         self._config, self._stop = config, stop
-        self._env = make_vector_env(config, count, seeds, render_mode)
-        self.spec = self._env.spec
+        self._seed, self._greedy, self._max_steps = seed, greedy, max_episode_steps
+        envs = make_envs(config, count, seeds, render_mode)
+        self._arena = TurnArena(envs, seeds) if isinstance(envs, list) else ParallelArena(envs)
+        self.spec = self._arena.spec
         if missing := [team.name for team in self.spec.teams if team.name not in players]:
             self.close()
             raise UsageError(
                 f"Nobody plays {', '.join(missing)} of {self.spec.env}; there is a policy for {', '.join(players)}."
             )
         self._players = [players[team.name] for team in self.spec.teams]
-        self._memories = [players[team.name].new_state(count, len(team.agents)) for team in self.spec.teams]
-        self._episodes, self._seed, self._greedy, self._max_steps = episodes, seed, greedy, max_episode_steps
+        self._arena.seat(self._players)
         self._left = np.full(count, episodes // count) + (np.arange(count) < episodes % count)
         self._age = np.zeros(count, np.int64)
-        self._log = EpisodeLog(count, self.spec.num_agents)
-        self._obs = new_obs_rows(self.spec, count)
-        self._outcome = new_outcome_rows(self.spec, count)
-        self._env.reset(np.arange(count), self._obs)
+        self._arena.reset(np.arange(count))
 
     @property
     def done(self) -> bool:
@@ -135,16 +85,7 @@ class Evaluator:
         if self._stop is not None and self._stop():
             raise Stopped(f"the evaluation of {self.spec.env} was stopped")
         running = self._left > 0
-        actions = [
-            player.act(rows.obs, rows.action_mask, None, self._greedy, memory, rows.is_first)[0]
-            for player, rows, memory in zip(self._players, self._obs, self._memories, strict=True)
-        ]
-        for rows, outcome in zip(self._obs, self._outcome, strict=True):
-            _clear(rows, np.arange(len(running)))
-            outcome.reward[...] = 0
-            outcome.terminated[...] = outcome.truncated[...] = False
-        ended = self._env.step(actions, running, self._obs, self._outcome)
-        self._log.add([outcome.reward for outcome in self._outcome], running)
+        ended = self._arena.step(running, self._greedy)
         self._age += running
         if (self._age > self._max_steps).any():
             raise RunError(
@@ -153,25 +94,20 @@ class Evaluator:
             )
         finished = np.flatnonzero(ended)
         if finished.size:
-            self._log.finish(finished)
             self._age[finished] = 0
             self._left[finished] -= 1
             again = finished[self._left[finished] > 0]
             if again.size:
-                for rows in self._obs:
-                    _clear(rows, again)
-                self._env.reset(again, self._obs)
+                self._arena.reset(again)
         return not self.done
 
     def frame(self) -> Any:
         """Return what the first env renders. Raises UsageError when it cannot render."""
-        if not isinstance(self._env, ParallelVectorEnv):
-            raise UsageError(f"{self.spec.env} cannot render: it is a native vector environment.")
-        return self._env.render(0)
+        return self._arena.render()
 
     def result(self, checkpoint: str | None = None, baseline: Evaluation | None = None) -> Evaluation:
         """Return the evaluation; callable once, when `done`."""
-        returns, lengths = self._log.drain() or (np.empty((0, self.spec.num_agents)), np.empty(0))
+        returns, lengths = self._arena.episodes.drain() or (np.empty((0, self.spec.num_agents)), np.empty(0))
         teams: dict[str, Interval] = {}
         agents: dict[AgentId, Interval] = {}
         first = 0
@@ -182,7 +118,7 @@ class Evaluator:
             first += len(team.agents)
         return Evaluation(
             env=self.spec.env,
-            env_version=env_version(self._config, self._env),
+            env_version=env_version(self._config, self._arena.env),
             episodes=len(returns),
             greedy=self._greedy,
             seed=self._seed,
@@ -191,14 +127,13 @@ class Evaluator:
             length=mean_interval(lengths),
             checkpoint=checkpoint,
             baseline=baseline,
+            scored=tuple(
+                team.name
+                for team, player in zip(self.spec.teams, self._players, strict=True)
+                if player is self._players[0]
+            ),
         )
 
     def close(self) -> None:
         """Close the environments."""
-        self._env.close()
-
-
-def _clear(rows: ObsRows, envs: np.ndarray) -> None:
-    rows.active[envs] = rows.is_first[envs] = False
-    if rows.action_mask is not None:
-        rows.action_mask[envs] = True
+        self._arena.close()

@@ -79,6 +79,8 @@ def load_codecs(config_path: Path) -> dict[str, ObsCodec]:
     Raises UsageError when it cannot be built.
     """
     probe = probe_env(read_config(config_path))
+    if not probe.codecs:
+        raise UsageError(f"{probe.spec.env} writes its observations itself: pass arrays of the stored shape.")
     return {team.name: codec.obs for team, codec in zip(probe.spec.teams, probe.codecs, strict=True)}
 
 

@@ -33,16 +33,29 @@ class Evaluation:
     """Name of the checkpoint that was evaluated."""
     baseline: Evaluation | None = None
     """The same with random legal actions."""
+    scored: tuple[str, ...] = ()
+    """Teams whose returns make the score: all that the first team's player plays; empty = the first team."""
 
     @property
     def score(self) -> float:
-        """Mean return of the first team: what best-checkpoint tracking and stop scores compare."""
-        return next(iter(self.teams.values())).mean
+        """Mean return of the first team's player: what best-checkpoint tracking and stop scores compare.
+
+        One that plays several teams is scored by their mean. Against itself in a zero-sum game that is always 0: such
+        a score tells nothing, and the newest checkpoint counts as the best.
+        """
+        teams = self._scored()
+        return sum(self.teams[team].mean for team in teams) / len(teams)
 
     @property
     def metric(self) -> str:
         """What `score` measures."""
-        return metric_name(next(iter(self.teams)))
+        teams = self._scored()
+        if len(teams) == 1:
+            return metric_name(teams[0])
+        return f"undiscounted episode return, mean over teams {', '.join(f'`{team}`' for team in teams)} of one policy"
+
+    def _scored(self) -> tuple[str, ...]:
+        return self.scored or tuple(self.teams)[:1]
 
     def scalars(self) -> dict[str, float]:
         """Return the `eval/...` scalars."""

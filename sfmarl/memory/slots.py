@@ -33,7 +33,7 @@ class SlotWords:
 
     def _move(self, ring: int, lanes: Lanes, old: int, new: int) -> None:
         words = self.state[ring, lanes]
-        if not np.all(words == old):
+        if (words != old).any():
             raise RuntimeError(f"slot state must be {old} to become {new}, found {np.unique(words)}")
         self.state[ring, lanes] = new
 
@@ -43,7 +43,7 @@ class SlotWords:
         In sync mode the learner releases a slot only after it published what it learned from it, so a lane that claims
         with `sync` acts with weights that know its whole past: policy lag 0.
         """
-        return bool(np.all(self.state[ALL if sync else ring, lanes] == FREE))
+        return not (self.state[ALL if sync else ring, lanes] != FREE).any()
 
     def claim(self, ring: int, lanes: Lanes, generation: int, number: int) -> None:
         """FREE -> FILLING, by the worker: from here on it may write the slot."""

@@ -28,6 +28,7 @@ def plan_words(layout: Layout, workers: int, splits: int, inference_workers: int
     layout.add("requested", (workers, splits), np.int64)
     layout.add("answered", (workers, splits), np.int64)
     layout.add("request_generation", (workers, splits), np.int64)
+    layout.add("starving", (workers, policies), np.int64)
     for role, count, times, counts in (
         ("rollout", workers, ROLLOUT_TIMES, ROLLOUT_COUNTS),
         ("inference", inference_workers, INFERENCE_TIMES, INFERENCE_COUNTS),
@@ -53,6 +54,8 @@ class Words:
         """[W, splits] int64, by the inference worker: requests answered; equal to `requested` if none is open."""
         self.request_generation = segment.array("request_generation")
         """[W, splits] int64, written by the rollout worker: the life that made the newest request."""
+        self.starving = segment.array("starving")
+        """[W, P] int64, by the rollout worker: 1 while all its envs wait for a slot and some for one of this policy."""
         self.times = {role: segment.array(f"{role}.times") for role in ("rollout", "inference", "learner")}
         """Role -> [processes, categories] float64 seconds."""
         self.counts = {role: segment.array(f"{role}.counts") for role in ("rollout", "inference", "learner")}

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 
 from sfmarl.algorithms import get_algorithm
-from sfmarl.envs.registry import make_vector_env
+from sfmarl.envs.registry import make_envs
 from sfmarl.envs.script import ScriptedPlayer
+from sfmarl.envs.turns import TurnEnv
 from sfmarl.errors import RunError
 from sfmarl.memory.block import Block
 from sfmarl.memory.plane import DataPlane
@@ -22,9 +23,10 @@ from sfmarl.seeding import seed_for
 from sfmarl.workers.inference import InferenceWorker, PolicySlot
 from sfmarl.workers.learner import LearnerWorker
 from sfmarl.workers.lockstep import LockstepSplit
-from sfmarl.workers.rollout import RolloutWorker
+from sfmarl.workers.rollout import RolloutWorker, Split
 from sfmarl.workers.routing import Bystander, HomeRoute
-from sfmarl.workers.seating import frozen
+from sfmarl.workers.seating import HomeSeating, frozen
+from sfmarl.workers.turns import TurnSplit
 
 Report = Callable[[str, Any], None]
 """Sends (kind, payload) to the main process."""
@@ -38,33 +40,68 @@ def build_rollout(
     generation = int(words.generation[index])
     while words.acknowledged[index] != generation and not words.stopping:
         sleep(0.001)
-    splits = []
+    splits: list[Split] = []
     for split in range(spec.splits):
         path = (plan.start_env_steps, index, split)
         seeds = [seed_for(config.seed, "env", *path, e, generation) for e in range(spec.envs_per_split)]
         blocks = plane.blocks(worker=index, split=split)
         _tidy(blocks, plan.sync)
-        env = make_vector_env(config, spec.envs_per_split, seeds)
-        route = HomeRoute(_seats(plan, plane, blocks, index, split))
-        splits.append(LockstepSplit(env, blocks, route, generation, sync=plan.sync, team_reward=config.team_reward))
+        envs = make_envs(config, spec.envs_per_split, seeds)
+        scripts = _scripts(plan, index, split)
+        if isinstance(envs, list):
+            splits.append(_turns(plan, plane, envs, blocks, scripts, generation, seeds))
+        else:
+            route = HomeRoute(_seats(plan, plane, blocks, scripts))
+            splits.append(LockstepSplit(envs, blocks, route, generation, plan.sync, team_reward=config.team_reward))
     return RolloutWorker(index, generation, splits, words, inbox, inference, report)
 
 
+def _scripts(plan: RunPlan, worker: int, split: int) -> dict[int, ScriptedPlayer]:
+    """Return who acts inside this split, by their number among the players that do not learn."""
+    found = {}
+    for team, policy in zip(plan.env.teams, plan.plane.policy_of_team, strict=True):
+        if policy < 0 and (call := plan.bystanders[frozen(policy)].script):
+            seed = seed_for(plan.config.seed, "script", plan.start_env_steps, worker, split, team.name)
+            found[frozen(policy)] = ScriptedPlayer(call, team, seed)
+    return found
+
+
 def _seats(
-    plan: RunPlan, plane: DataPlane, blocks: Sequence[Block], worker: int, split: int
+    plan: RunPlan, plane: DataPlane, blocks: Sequence[Block], scripts: Mapping[int, ScriptedPlayer]
 ) -> list[Block | Bystander]:
     """Return what each team's rows lie in, in seat order: a block, or scratch rows where the player does not learn."""
     seats: dict[int, Block | Bystander] = {block.spec.seat: block for block in blocks}
-    for scratch in plane.scratch(worker, split):
-        seat = scratch.spec.seat
-        player = frozen(plan.plane.policy_of_team[seat])
-        state = None if blocks[0].state is None else np.zeros(blocks[0].state.shape[2:], np.float32)
-        call, script = plan.bystanders[player].script, None
-        if call:
-            seed = seed_for(plan.config.seed, "script", plan.start_env_steps, worker, split, seat)
-            script = ScriptedPlayer(call, scratch.spec.team, seed)
-        seats[seat] = Bystander(scratch, player, state, script)
+    state = blocks[0].state
+    for scratch in plane.scratch(blocks[0].spec.worker, blocks[0].spec.split):
+        player = frozen(plan.plane.policy_of_team[scratch.spec.seat])
+        own_state = None if state is None else np.zeros(state.shape[2:], np.float32)
+        seats[scratch.spec.seat] = Bystander(scratch, player, own_state, scripts.get(player))
     return [seats[seat] for seat in sorted(seats)]
+
+
+def _turns(
+    plan: RunPlan,
+    plane: DataPlane,
+    envs: list[TurnEnv],
+    blocks: Sequence[Block],
+    scripts: Mapping[int, ScriptedPlayer],
+    generation: int,
+    seeds: Sequence[int],
+) -> TurnSplit:
+    block_of_seat = {block.spec.seat: index for index, block in enumerate(blocks)}
+    home = [block_of_seat.get(seat, policy) for seat, policy in enumerate(plan.plane.policy_of_team)]
+    return TurnSplit(
+        envs,
+        blocks,
+        generation,
+        weights=[plane.weights(policy) for policy in range(plan.plane.policies)],
+        max_policy_lag=plan.config.max_policy_lag,
+        sync=plan.sync,
+        seating=HomeSeating(home),
+        scratch=plane.scratch(blocks[0].spec.worker, blocks[0].spec.split),
+        scripts=scripts,
+        seeds=seeds,
+    )
 
 
 def _tidy(blocks: Sequence[Block], sync: bool) -> None:

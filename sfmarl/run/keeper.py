@@ -165,14 +165,16 @@ class Keeper:
         # training went on meanwhile: the score belongs to the steps that the checkpoint had seen
         self._write(evaluation.scalars(), self._evaluating_state)
         self._consider_best(path, evaluation)
-        score = next(iter(evaluation.teams.values()))
+        teams = evaluation.scored or tuple(evaluation.teams)[:1]
+        returns = [str(evaluation.teams[team]) for team in teams]
+        score = returns[0] if len(teams) == 1 else ", ".join(f"{t} {x}" for t, x in zip(teams, returns, strict=True))
         self._recorder.evaluation = f"{score} ({evaluation.episodes} episodes, greedy, {path.name})"
         self._tell(f"evaluation at {self._evaluating_state['env_steps']:,} env-steps: {score}")
         goal = self._config.stop_score
         self.reached_score = goal is not None and evaluation.score >= goal
 
     def _consider_best(self, path: Path, evaluation: Evaluation) -> None:
-        if self.best is not None and evaluation.score <= self.best.score:
+        if self.best is not None and evaluation.score < self.best.score:
             return
         try:
             checkpoint.mark_best(self._run_dir, path, evaluation.score, evaluation.metric)

@@ -85,6 +85,7 @@ def validate_for_env(config: Config, spec: EnvSpec, num_workers: int) -> None:
     for team in spec.teams:
         players.setdefault(config.policies.get(team.name, team.name), []).append(team)
     _check_roles(config, spec)
+    _check_turns(config, spec)
     for policy, teams in players.items():
         _check_same_spaces(policy, teams)
         _check_batch(config, spec, policy, teams, num_workers)
@@ -92,6 +93,22 @@ def validate_for_env(config: Config, spec: EnvSpec, num_workers: int) -> None:
         raise UsageError(
             f"state_source = 'env', but {spec.env} has no state(). Take state_source = 'joint' "
             "(the team's observations side by side), or an algorithm without a central critic."
+        )
+
+
+def _check_turns(config: Config, spec: EnvSpec) -> None:
+    """Raise UsageError for settings that ask for the rewards of a whole team at once where agents take turns."""
+    if not spec.turn_based:
+        return
+    if config.death == "masked":
+        raise UsageError(
+            f"death = masked, but the agents of {spec.env} take turns: once dead, an agent has none at which it could "
+            "earn. Take death = terminal."
+        )
+    if config.team_reward != "env" and any(len(team.agents) > 1 for team in spec.teams):
+        raise UsageError(
+            f"team_reward = {config.team_reward}, but the agents of {spec.env} take turns: there is no step at which a "
+            "team's rewards could be added up. Take team_reward = env."
         )
 
 

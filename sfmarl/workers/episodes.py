@@ -25,9 +25,9 @@ class EpisodeLog:
         """Add one agent's reward of one env (turn-based environments)."""
         self._returns[env, agent] += reward
 
-    def add_step(self, env: int) -> None:
-        """Count one step of one env (turn-based environments)."""
-        self._lengths[env] += 1
+    def add_steps(self, envs: list[int]) -> None:
+        """Count one step of each of `envs` (turn-based environments)."""
+        self._lengths[envs] += 1
 
     def finish(self, envs: np.ndarray | list[int]) -> None:
         """Close the episodes of `envs`."""

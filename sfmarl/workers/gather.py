@@ -102,7 +102,10 @@ class Staging:
         self._agent_index = None if spec.lockstep else torch.zeros((lanes, spec.agents), dtype=torch.int64)
 
     def fill(self, chosen: Sequence[Chosen]) -> Batch:
-        """Copy the chosen slots, lane by lane in their order, and return the batch on the learner's device."""
+        """Copy the chosen slots, lane by lane in their order, and return the batch on the learner's device.
+
+        Fewer than N lanes make a smaller batch, a view of the staging arrays.
+        """
         first = 0
         for part in chosen:
             lanes = slice(first, first + part.count)
@@ -111,10 +114,10 @@ class Staging:
             self._fill_lanes(part, lanes)
             first += part.count
         batch = Batch(
-            **self._tensors,
-            **self._whose,
-            agent_index=self._agent_index,
-            actor_state=self._actor_state,
+            **{name: tensor[:, :first] for name, tensor in self._tensors.items()},
+            **{name: tensor[:first] for name, tensor in self._whose.items()},
+            agent_index=None if self._agent_index is None else self._agent_index[:first],
+            actor_state=None if self._actor_state is None else self._actor_state[:first],
             num_lanes=self._num_lanes,
         )
         return batch if self._device.type == "cpu" else batch.to(self._device)

@@ -27,16 +27,19 @@ class Lanes:
         self.block = block
         self._generation = generation
         self._sync = sync
+        # lists, because they are read one entry at a time
         # a new life begins behind what its predecessor published
-        self._ring = block.slots.newest_published()
-        self._step = np.zeros(lanes, np.int64)
-        self._number = np.full(lanes, 1 + int(block.slots.number.max()))
-        self.has_slot = np.zeros(lanes, bool)
+        self._ring: list[int] = block.slots.newest_published().tolist()
+        self._step = [0] * lanes
+        self._number = [1 + int(block.slots.number.max())] * lanes
+        self.has_slot = [False] * lanes
         """[L]: the lane owns a slot it is filling."""
-        self.is_open = np.zeros(lanes, bool)
+        self.is_open = [False] * lanes
         """[L]: the lane acted (or is asked to) and the outcome is not known yet."""
-        self._fresh = np.ones(lanes, bool)
-        self._written = np.zeros(lanes, bool)
+        self._fresh = [True] * lanes
+        self._written = [False] * lanes
+        # nobody answers what a past life asked for
+        block.wants_action[...] = False
 
     def open_step(self, lane: int, reward: float, observe: Observe) -> bool:
         """Close the lane's open step with `reward` and open the next one; False while there is no slot for it.
@@ -55,13 +58,22 @@ class Lanes:
         ring, step = self._ring[lane], self._step[lane]
         if not self._written[lane]:
             self._observe(lane, ring, step, observe)
+        self._written[lane] = False
         block.active[ring, step, lane, 0] = True
-        block.is_first[ring, step, lane, 0] = self._fresh[lane]
-        block.cursor[0, lane], block.cursor[1, lane] = ring, step
+        if self._fresh[lane]:
+            block.is_first[ring, step, lane, 0] = True
+            self._fresh[lane] = False
+        block.cursor[0, lane] = ring
+        block.cursor[1, lane] = step
         block.wants_action[lane] = True
-        self._fresh[lane] = self._written[lane] = False
         self.is_open[lane] = True
         return True
+
+    def acted(self, lane: int) -> np.ndarray:
+        """Return the stored action [*action] that the lane's open step was answered with."""
+        block = self.block
+        block.wants_action[lane] = False
+        return block.action[self._ring[lane], self._step[lane], lane, 0]
 
     def end_life(self, lane: int, reward: float, terminated: bool, observe: Observe) -> None:
         """Close the lane's open step, if it has one, as the last of a life; a truncated one spends a phantom step."""
@@ -70,9 +82,12 @@ class Lanes:
             block.reward[ring, step, lane, 0] = reward
             if terminated:
                 block.terminated[ring, step, lane, 0] = True
+                if step + 1 == block.spec.rollout:
+                    self._pad(lane, step + 1)
                 self._advance(lane, 1)
             else:
                 block.truncated[ring, step, lane, 0] = True
+                self._pad(lane, step + 1, step + 2)
                 self._observe(lane, ring, step + 1, observe)
                 self._advance(lane, 2)
         self._fresh[lane] = True
@@ -85,20 +100,30 @@ class Lanes:
         """
         if not self.has_slot[lane] and not (self._sync and self._claim(lane)):
             return
+        ring, step = self._ring[lane], self._step[lane]
         if self.is_open[lane]:
-            self.block.active[self._ring[lane], self._step[lane], lane, 0] = False
+            self.block.active[ring, step, lane, 0] = False
+            self.block.reward[ring, step, lane, 0] = 0.0
             self.is_open[lane] = False
+            step += 1
+        self._pad(lane, step)
         self._publish(lane)
 
-    def action(self, lane: int) -> np.ndarray:
-        """Return the stored action of the lane's open step [*action]."""
-        return self.block.action[self._ring[lane], self._step[lane], lane, 0]
+    def close_stale(self, oldest: int) -> None:
+        """Close short every slot whose first step was acted by a version before `oldest`, but for lanes asked to act.
 
-    def oldest_version(self, lane: int) -> int:
-        """Return the version that acted first in the lane's slot, or -1 when nobody has."""
-        versions = self.block.policy_version[self._ring[lane], : self._step[lane] + 1, lane]
-        acted = versions[versions >= 0]
-        return int(acted[0]) if self.has_slot[lane] and acted.size else -1
+        Their lanes act rarely: a slot is too old to learn from before it is full.
+        """
+        block = self.block
+        for lane, has_slot in enumerate(self.has_slot):
+            if has_slot and not block.wants_action[lane]:
+                versions = block.policy_version[self._ring[lane], : self._step[lane] + 1, lane]
+                if ((versions >= 0) & (versions < oldest)).any():
+                    self.close_short(lane)
+
+    def may_begin(self, lane: int) -> bool:
+        """Whether the lane could claim a slot now: nothing of it waits to be learned from (sync mode)."""
+        return self.block.slots.can_claim(0, lane, sync=True)
 
     def _observe(self, lane: int, ring: int, step: int, observe: Observe) -> None:
         block = self.block
@@ -108,6 +133,16 @@ class Lanes:
             None if block.state is None else block.state[ring, step, lane],
         )
 
+    def _pad(self, lane: int, first: int, stop: int | None = None) -> None:
+        """Make the rows from `first` on nobody's: unlike in lock-step not every row of a slot is written."""
+        block, ring = self.block, self._ring[lane]
+        for array in (block.obs, block.active, block.action, block.log_prob, block.reward, block.state):
+            if array is not None:
+                array[ring, first:stop, lane] = 0
+        block.policy_version[ring, first:stop, lane] = -1
+        if block.action_mask is not None:
+            block.action_mask[ring, first:stop, lane] = True
+
     def _advance(self, lane: int, steps: int) -> None:
         self.is_open[lane] = False
         self._step[lane] += steps
@@ -116,25 +151,19 @@ class Lanes:
 
     def _publish(self, lane: int) -> None:
         self.has_slot[lane] = self._written[lane] = False
-        self.block.slots.publish(int(self._ring[lane]), lane)
+        self.block.slots.publish(self._ring[lane], lane)
 
     def _claim(self, lane: int) -> bool:
         block = self.block
-        ring = (int(self._ring[lane]) + 1) % block.spec.ring
+        ring = (self._ring[lane] + 1) % block.spec.ring
         if not block.slots.can_claim(ring, lane, self._sync):
             return False
-        block.slots.claim(ring, lane, self._generation, int(self._number[lane]))
+        block.slots.claim(ring, lane, self._generation, self._number[lane])
         self._number[lane] += 1
         self._ring[lane], self._step[lane] = ring, 0
         self.has_slot[lane], self._written[lane] = True, False
-        # unlike in lock-step not every row will be written: what is not must be padding, not leftovers
-        for array in (block.obs, block.active, block.is_first, block.action, block.log_prob, block.reward, block.state,
-                      block.terminated, block.truncated):  # fmt: skip
-            if array is not None:
-                array[ring, :, lane] = 0
+        for flags in (block.is_first, block.terminated, block.truncated):
+            flags[ring, :, lane] = False
         if block.actor_state is not None:
             block.actor_state[ring, lane] = 0
-        block.policy_version[ring, :, lane] = -1
-        if block.action_mask is not None:
-            block.action_mask[ring, :, lane] = True
         return True

@@ -2,7 +2,7 @@
 
 consumes  READY slots (words; it polls them and waits on no queue that a killed process could leave locked)
 produces  weights and their version, FREE slots
-waits     for a batch's worth of slots
+waits     for a batch's worth of slots, or for all rollout workers to say that there will be no more
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ class LearnerWorker:
         self._sync = sync
         self._staging = Staging(blocks, batch_lanes, device)
         self._flat = np.empty(weights.buffer.shape[1], np.float32)
+        self._policy = policy
         self._times = words.times["learner"][policy]
         self._counts = words.counts["learner"][policy]
         self._progress = words.progress["learner"][policy : policy + 1]
@@ -115,9 +116,16 @@ class LearnerWorker:
 
     def _choose(self) -> list[Chosen] | None:
         ready = self._drop_stale(find_ready(self._blocks))
-        if sum(part.count for part in ready) < self._batch_lanes:
+        lanes = sum(part.count for part in ready)
+        if lanes < self._batch_lanes and not (lanes and self._no_more_will_come()):
             return None
         return limit(ready, self._batch_lanes)
+
+    def _no_more_will_come(self) -> bool:
+        """Whether every rollout worker waits for slots, and some for this policy's: the rings of agents that act often
+        are full, and those of the others will not make up a batch."""
+        starving = self._words.starving
+        return not self._sync and bool(starving.any(axis=1).all() and starving[:, self._policy].any())
 
     def _drop_stale(self, ready: Sequence[Chosen]) -> list[Chosen]:
         """Give back the lanes that hold a sample older than the largest lag and return the others, oldest first."""

@@ -82,6 +82,10 @@ class LockstepSplit:
         self._number += 1
         return True
 
+    def starving(self) -> set[int]:
+        """Return no policy: lanes fill together, so whenever they wait a batch is complete."""
+        return set()
+
     def _enter_slot(self, ring: int) -> None:
         if self._started:
             for block in self.blocks:

@@ -38,6 +38,8 @@ class Split(Protocol):
 
     def step(self) -> None: ...
 
+    def starving(self) -> set[int]: ...
+
     def generator_states(self) -> list[dict[str, Any] | None]: ...
 
     def restore_generators(self, states: Sequence[dict[str, Any] | None]) -> None: ...
@@ -66,6 +68,8 @@ class RolloutWorker:
         self._inference = inference
         self._report = report
         self._waiting = [False] * len(splits)
+        self._starving: set[int] = set()
+        words.starving[index] = 0
         self._times = words.times["rollout"][index]
         self._counts = words.counts["rollout"][index]
         self._reported = perf_counter()
@@ -83,7 +87,8 @@ class RolloutWorker:
             moved |= self._request(split)
         if moved:
             self._words.progress["rollout"][self._index] += 1
-        else:
+        self._tell_starving()
+        if not moved:
             self._wait(timeout)
         self._maybe_report()
 
@@ -110,6 +115,15 @@ class RolloutWorker:
         self._waiting[number] = True
         self._inference.put((index, number, self._generation))
         return True
+
+    def _tell_starving(self) -> None:
+        """Say whose slots are waited for, once nothing can go on without them: no batch may ever be complete."""
+        policies: set[int] = set()
+        if not any(self._waiting):
+            policies.update(*(split.starving() for split in self._splits))
+        if policies != self._starving:
+            self._starving = policies
+            self._words.starving[self._index] = [policy in policies for policy in range(self._words.starving.shape[1])]
 
     def _wait(self, timeout: float) -> None:
         begin = perf_counter()

@@ -8,22 +8,13 @@ the seat into their slot: a slot follows its player.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
 
 import numpy as np
 
 from sfmarl.envs.vector import ObsRows, OutcomeRows
 from sfmarl.memory.block import Block
 from sfmarl.memory.seats import Scratch
-from sfmarl.workers.seating import Players, Seating, frozen
-
-
-class Acts(Protocol):
-    """Who acts for a seat inside the rollout worker (envs/script.py)."""
-
-    def act(
-        self, obs: np.ndarray, action_mask: np.ndarray | None, agent_index: np.ndarray | None
-    ) -> tuple[np.ndarray, Any]: ...
+from sfmarl.workers.seating import Acts, Players, Seating, frozen
 
 
 IDLE = -1

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
 
 Players = tuple[int, ...]
 """One entry per seat: the index of the split's block whose player sits there (>= 0), or `frozen(k)`."""
@@ -11,6 +14,16 @@ Players = tuple[int, ...]
 def frozen(player: int) -> int:
     """Return the seat entry of the k-th player that does not learn; its own inverse."""
     return -1 - player
+
+
+class Acts(Protocol):
+    """Who acts inside the rollout worker (envs/script.py)."""
+
+    def act(
+        self, obs: np.ndarray, action_mask: np.ndarray | None, agent_index: np.ndarray | None
+    ) -> tuple[np.ndarray, Any]:
+        """Return (stored actions [B, A, *action], anything) for obs [B, A, *obs] and masks [B, A, n]."""
+        ...
 
 
 class Seating(Protocol):
@@ -22,10 +35,11 @@ class Seating(Protocol):
 
 
 class HomeSeating:
-    """Every player at home: seat s is block s's."""
+    """Every player at home, always."""
 
-    def __init__(self, seats: int) -> None:
-        self._players = tuple(range(seats))
+    def __init__(self, players: Sequence[int]) -> None:
+        """`players` has one entry per seat."""
+        self._players = tuple(players)
 
     def draw(self, env: int) -> Players:
         """See Seating."""

@@ -42,7 +42,7 @@ class ScriptedTurnEnv:
     def truncated(self) -> bool:
         return script(self.env, self.episode, 1, self.seed, deaths=False).truncated
 
-    def reset(self) -> None:
+    def reset(self, seed: int | None = None) -> None:
         self.episode += 1
         self.clock = 0
         self.moves = self._order()

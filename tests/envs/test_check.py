@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from gymnasium import spaces
+from scripted_aec import ChaosTurns
 from scripted_envs import ChaosEnv, ScriptedEnv
 
 from sfmarl.config import Config
@@ -143,3 +144,56 @@ def test_half_interval():
     values = np.array([1.0, 2.0, 3.0, 4.0])
     assert half_interval(values) == pytest.approx(1.96 * np.sqrt(5 / 3) / 2)
     assert np.isnan(half_interval(values[:1]))
+
+
+def test_a_turn_based_environment():
+    found = check_env(Config("pettingzoo.classic.tictactoe_v3"), max_seconds=20.0, max_episodes=30)
+    assert found.ok and not found.warnings
+    said = text(found)
+    for words in [
+        "team 'player_2': 1 agent (player_2)",
+        "(3, 3, 2) stored as int8; actions 9 discrete; illegal actions are masked",
+        "turn-based: agents act one after the other",
+        "mappo cannot be trained; ippo and appo can",
+        "equal seeds and actions give equal episodes",
+        "another seed gives the same episode",
+        "30 played, length",
+        "60 terminated",
+        "0 truncated",
+        "env-steps/s",
+    ]:
+        assert words in said
+    assert "agents come and go" not in said
+
+
+def test_deaths_births_and_silent_agents_of_a_turn_based_environment_are_reported():
+    found = check_env(Config("scripted_aec:chaos_turns", env_kwargs={"masks": "info"}), max_episodes=60)
+    assert found.ok
+    said = text(found)
+    assert "agents come and go within episodes" in said
+    assert "had no turn in" in said
+    with_state = check_env(Config("scripted_aec:chaos_turns", env_kwargs={"state": True}), max_episodes=5)
+    assert "state(): 2 numbers" in text(with_state)
+
+
+def test_what_is_wrong_with_a_turn_based_environment_is_a_problem():
+    class Unpaid(ChaosTurns):
+        def _pay(self):
+            for agent in self.agents:
+                self._cumulative_rewards[agent] = float("nan")
+
+    class Breaks(ChaosTurns):
+        def step(self, action):
+            if self.episode == 9:
+                raise ValueError("the dice fell off")
+            super().step(action)
+
+    assert "rewards of team 'a_0' are not finite" in text(report(Unpaid, "unpaid"))
+    found = report(Breaks, "breaks-in-turn")
+    assert not found.ok and "the dice fell off" in found.problems[0]
+
+
+def test_rewards_that_cancel_out_in_a_team_that_takes_turns():
+    kwargs = {"max_cycles": 3}
+    found = check_env(Config("pettingzoo.classic.rps_v2:env", env_kwargs=kwargs, teams="all"), max_episodes=20)
+    assert any("opponents need policies of their own" in warning for warning in found.warnings)

@@ -8,10 +8,20 @@ import pytest
 
 from sfmarl.config import Config
 from sfmarl.envs.parallel import ParallelVectorEnv
-from sfmarl.envs.registry import is_native, list_envs, load_spec, make_env, make_vector_env, register_env
+from sfmarl.envs.registry import (
+    is_native,
+    list_envs,
+    load_spec,
+    make_env,
+    make_turn_envs,
+    make_vector_env,
+    register_env,
+)
 from sfmarl.envs.rows import new_obs_rows, new_outcome_rows
 from sfmarl.envs.spread import SimpleSpread
+from sfmarl.envs.turns import Turn
 from sfmarl.errors import RunError, UsageError
+from sfmarl.specs import ActionSpec, EnvSpec, ObsSpec, TeamSpec
 
 
 @pytest.mark.parametrize(
@@ -45,6 +55,97 @@ def test_names_of_every_kind(name, kwargs, agents):
 
 
 @pytest.mark.parametrize(
+    ("name", "kwargs", "teams"),
+    [
+        ("pettingzoo.classic.tictactoe_v3", {}, ("player_1", "player_2")),
+        ("classic/connect_four-v3", {}, ("player_0", "player_1")),
+        ("classic/tictactoe_v3", {}, ("player_1", "player_2")),
+        ("pettingzoo.classic.rps_v2:env", {"max_cycles": 3}, ("player_0", "player_1")),
+        ("mpe2.simple_tag_v3:env", {"num_good": 1}, ("adversary_0", "adversary_1", "adversary_2", "agent_0")),
+        ("scripted_aec:chaos_turns", {"chaos": 0.5}, ("a_0", "a_1", "b_0", "7")),
+        ("scripted_aec:ChaosTurns", {"agents": [0, 1]}, ("0", "1")),
+        ("test/native_turns", {"agents": 3}, ("counter",)),
+    ],
+)
+def test_names_of_turn_based_environments(name, kwargs, teams):
+    """Every agent is a team of its own, unless a native environment says otherwise."""
+    register_env("test/native_turns", NativeTurns, "writes its own rows")
+    config = Config(name, env_kwargs=kwargs)
+    spec = load_spec(config)
+    assert spec.turn_based and tuple(team.name for team in spec.teams) == teams
+    envs = make_turn_envs(config, 2)
+    assert all(repr(env.spec) == repr(spec) for env in envs)
+    for env in envs:
+        env.reset(3)
+        assert env.turn() is not None
+        env.close()
+    with pytest.raises(UsageError, match="do not act at once"):
+        make_vector_env(config, 1, [0])
+
+
+def test_where_both_apis_are_offered_all_agents_act_at_once():
+    for name in ("pettingzoo.classic.rps_v2", "classic/rps-v2", "mpe2.simple_tag_v3"):
+        assert not load_spec(Config(name)).turn_based
+    with pytest.raises(UsageError, match="is not turn-based"):
+        make_turn_envs(Config("classic/rps-v2"), 1)
+
+
+def test_teams_of_agents_that_take_turns():
+    pairs = '{"left": ["a_0", "b_0"], "right": ["a_1", "c_1"]}'
+    kwargs = {"agents": ["a_0", "a_1", "b_0", "c_1"]}
+    spec = load_spec(Config("scripted_aec:chaos_turns", env_kwargs=kwargs, teams=pairs))
+    assert [team.agents for team in spec.teams] == [("a_0", "b_0"), ("a_1", "c_1")]
+    spec = load_spec(Config("scripted_aec:chaos_turns", env_kwargs=kwargs, teams="all"))
+    assert [team.agents for team in spec.teams] == [("a_0", "a_1", "b_0", "c_1")]
+    with pytest.raises(UsageError, match="cannot act with one policy"):
+        load_spec(Config("scripted_aec:chaos_turns", teams="all"))
+    register_env("test/native_turns", NativeTurns, "writes its own rows")
+    with pytest.raises(UsageError, match="fixed teams"):
+        load_spec(Config("test/native_turns", teams="each"))
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("scripted_aec:Redraws", ["redraws its spaces at reset"]),
+        ("scripted_aec:Renames", ["changes `possible_agents` at reset"]),
+        ("scripted_aec:SaysLittle", ["last() must return"]),
+        ("scripted_aec:Breaks", ["failed in one of its first calls of step()", "the dice fell off"]),
+    ],
+)
+def test_turn_based_environments_that_cannot_be_trained_on(name, words):
+    with pytest.raises(UsageError) as caught:
+        load_spec(Config(name))
+    for word in words:
+        assert word in str(caught.value)
+
+
+class NativeTurns:
+    """A TurnEnv without PettingZoo: agents count to four in turn, then it is over."""
+
+    def __init__(self, agents: int = 2) -> None:
+        obs, action = ObsSpec((1,), np.dtype(np.float32)), ActionSpec("discrete", nvec=(2,), start=(0,))
+        team = TeamSpec("counter", tuple(range(agents)), obs, action)
+        self.spec = EnvSpec("native", (team,), turn_based=True)
+        self.count = 0
+
+    def reset(self, seed=None) -> None:
+        self.count = 0
+
+    def turn(self) -> Turn | None:
+        return None if self.count == 4 else Turn(0, self.count % self.spec.num_agents, 1.0, False, False)
+
+    def observe(self, obs, action_mask, state) -> None:
+        obs[...] = self.count
+
+    def act(self, action) -> None:
+        self.count += 1
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
     ("name", "words"),
     [
         ("mpe2.simple_sprad_v3", ["mpe2 has no module", "'mpe2.simple_spread_v3'"]),
@@ -53,15 +154,14 @@ def test_names_of_every_kind(name, kwargs, agents):
         ("mpe3.simple_spread_v3", ["no package 'mpe3' is installed", "'mpe2'"]),
         ("mpe2.simple_spread_v3:paralel_env", ["has no 'paralel_env'", "'parallel_env'"]),
         ("math:pi", ["float", "not a callable"]),
-        ("json.decoder", ["no parallel_env"]),
+        ("json.decoder", ["no parallel_env and no env"]),
         ("CartPol-v1", ["'CartPole-v1'"]),
         ("gymnasium:CartPol-v1", ["gymnasium has no environment", "'CartPole-v1'"]),
         ("native/simple_spred", ["'native/simple_spread'"]),
         ("what is this", ["there is no environment", "module:callable"]),
         ("", ["there is no environment"]),
-        ("pettingzoo.classic.tictactoe_v3", ["turn-based", "not trained yet"]),
-        ("classic/connect_four-v3", ["turn-based", "not trained yet"]),
-        ("mpe2.simple_tag_v3:env", ["turn-based", "not trained yet"]),
+        ("pettingzoo.classic.tictactoe_v3:envs", ["has no 'envs'", "'env'"]),
+        ("classic/conect_four-v3", ["'classic/connect_four-v3'"]),
         ("collections:OrderedDict", ["built a OrderedDict", "ParallelEnv"]),
     ],
 )
@@ -91,6 +191,7 @@ def test_a_missing_dependency_is_named(tmp_path, monkeypatch):
         ("native/simple_spread", {"N": 0}, ["N >= 1"]),
         ("CartPole-v1", {"sutton": 1}, ["'sutton'", "sutton_barto_reward"]),
         ("sisl/pursuit-v5", {"pursuers": 1}, ["'pursuers'"]),
+        ("pettingzoo.classic.tictactoe_v3", {"size": 4}, ["'size'", "It takes render_mode, screen_height"]),
         ("scripted_envs:chaos_env", {"mask": 1}, ["'mask'"]),
         ("scripted_envs:raising_env", {"at_construction": True}, ["at_construction=True", "ValueError: no such map"]),
         ("mpe2.simple_spread_v3", {"local_ratio": 3}, ["local_ratio=3", "AssertionError", "between 0 and 1"]),
@@ -151,7 +252,8 @@ def test_registering():
 
 def test_the_list_names_what_can_be_built():
     names = [name for name, _ in list_envs()]
-    assert {"native/simple_spread", "games/dict", "mpe2.simple_spread_v3", "sisl/pursuit-v5"} <= set(names)
+    for name in ("native/simple_spread", "games/dict", "mpe2.simple_spread_v3", "sisl/pursuit-v5", "classic/chess-v6"):
+        assert name in names
     assert len(names) == len(set(names))
     native = [name for name in names if name.startswith(("mpe2.", "games/", "native/")) and is_native(name)]
     assert native == ["native/simple_spread"]

@@ -2,7 +2,6 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from sfmarl.errors import UsageError
 from sfmarl.models.encoders import NetConfig, SetNetwork
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -31,6 +30,9 @@ def test_layer_norm_follows_the_activation(activation):
     torch.testing.assert_close(net(x), expected)
 
 
-def test_tiny_images_are_refused():
-    with pytest.raises(UsageError, match="5 x 5"):
-        SetNetwork((3, 3, 1), 2, (0,), NetConfig(), 1.0, GENERATOR)
+def test_a_board_too_small_for_convolutions_is_a_list_of_features():
+    net = SetNetwork((3, 3, 2), 4, (0,), NetConfig(hidden=(8,)), 1.0, GENERATOR)
+    assert net.conv is None
+    x = torch.randint(2, (5, 1, 3, 3, 2)).float()
+    expected = torch.tanh(x.flatten(2) @ net.layers[0].weight[0]) @ net.layers[1].weight[0]
+    torch.testing.assert_close(net(x), expected)

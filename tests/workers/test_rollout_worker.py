@@ -41,6 +41,9 @@ class StubSplit:
         self.agent_steps += 7
         self.env_seconds += 1000.0
 
+    def starving(self) -> set[int]:
+        return set() if self.has_room else {1}
+
     def close(self) -> None:
         self.closed = True
 
@@ -263,11 +266,11 @@ def test_closing_closes_every_split():
 def test_a_turn_based_episode_counts_turns_and_every_agents_reward():
     log = EpisodeLog(2, 2)
     for agent, reward in ((0, 1.0), (1, 2.0), (0, 4.0)):
-        log.add_step(1)
+        log.add_steps([1])
         log.add_agent(1, agent, reward)
     assert log.drain() is None
     log.finish([1])
-    log.add_step(1)
+    log.add_steps([1])
     log.finish([1])
     returns, lengths = log.drain()
     assert returns.tolist() == [[5, 2], [0, 0]] and lengths.tolist() == [3, 1]
