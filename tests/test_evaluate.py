@@ -11,9 +11,10 @@ from saved_runs import MIXED, SPREAD, save_run
 
 from sfmarl.config import Config
 from sfmarl.envs.registry import load_spec, make_env
+from sfmarl.envs.script import ScriptedPlayer
 from sfmarl.errors import RunError, UsageError
 from sfmarl.evaluation.evaluate import evaluate, evaluate_checkpoint, evaluate_run
-from sfmarl.evaluation.evaluator import MAX_ENVS, Evaluator, RandomPlayer, Stopped
+from sfmarl.evaluation.evaluator import MAX_ENVS, Evaluator, Stopped
 from sfmarl.evaluation.policy import load_policy
 from sfmarl.monitor.metrics import describe
 from sfmarl.seeding import seed_for
@@ -23,8 +24,8 @@ from sfmarl.storage import checkpoint as checkpoints
 torch.set_num_threads(1)
 
 
-def random_players(config: Config, seed: int = 0) -> dict[str, RandomPlayer]:
-    return {team.name: RandomPlayer(team, seed) for team in load_spec(config).teams}
+def random_players(config: Config, seed: int = 0) -> dict[str, ScriptedPlayer]:
+    return {team.name: ScriptedPlayer("random", team, seed) for team in load_spec(config).teams}
 
 
 @pytest.mark.parametrize("episodes", [1, 5, 16, 23, 48])
@@ -204,7 +205,7 @@ def test_wrong_requests_are_explained(tmp_path):
     with pytest.raises(UsageError, match="Nobody plays agent"):
         evaluate(SPREAD, {}, 1, 0)
     (tmp_path / "config.json").write_text((tmp_path / "config.json").read_text().replace('"N": 3', '"N": 2'))
-    with pytest.raises(UsageError, match=r"observation of team 'agent' is .*12.*expects .*18"):
+    with pytest.raises(UsageError, match=r"of team 'agent' its observation is .*12.*expects .*18"):
         evaluate_run(tmp_path, episodes=1)
 
 

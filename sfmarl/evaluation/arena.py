@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from sfmarl.envs.parallel import ParallelVectorEnv
-from sfmarl.envs.rows import new_obs_rows, new_outcome_rows, random_actions
+from sfmarl.envs.rows import new_obs_rows, new_outcome_rows
 from sfmarl.envs.turns import Turn, TurnEnv
 from sfmarl.envs.vector import ObsRows, VectorEnv
 from sfmarl.errors import UsageError
@@ -42,29 +42,6 @@ class Player(Protocol):
     def new_state(self, rows: int, agents: int) -> Tensor | None:
         """Return what it remembers of [rows, agents] before anything was seen; None when it never remembers."""
         ...
-
-
-class RandomPlayer:
-    """Draws uniformly over legal actions, whatever it sees; unbounded continuous ones from a standard normal."""
-
-    def __init__(self, team: TeamSpec, seed: int) -> None:
-        self._action = team.action
-        self._rng = np.random.default_rng(seed)
-
-    def act(
-        self,
-        obs: np.ndarray,
-        action_mask: np.ndarray | None = None,
-        agent_index: np.ndarray | None = None,
-        greedy: bool = False,
-        rnn_state: None = None,
-        is_first: np.ndarray | None = None,
-    ) -> tuple[np.ndarray, None]:
-        """See `Player.act`; `greedy` changes nothing."""
-        return random_actions(self._action, obs.shape[:2], self._rng, action_mask), None
-
-    def new_state(self, rows: int, agents: int) -> None:
-        """See `Player.new_state`."""
 
 
 class Arena(Protocol):

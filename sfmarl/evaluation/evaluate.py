@@ -8,9 +8,10 @@ from pathlib import Path
 
 from sfmarl.config import Config
 from sfmarl.envs.registry import load_spec
+from sfmarl.envs.script import ScriptedPlayer
 from sfmarl.errors import UsageError
 from sfmarl.evaluation.animation import write_gif
-from sfmarl.evaluation.evaluator import Evaluator, Player, RandomPlayer, Stopped
+from sfmarl.evaluation.evaluator import Evaluator, Player, Stopped
 from sfmarl.evaluation.policy import JointPolicy, load_policy
 from sfmarl.evaluation.result import Evaluation
 from sfmarl.players import scripted_teams
@@ -24,7 +25,6 @@ __all__ = [
     "Evaluation",
     "Evaluator",
     "Player",
-    "RandomPlayer",
     "Stopped",
     "evaluate",
     "evaluate_checkpoint",
@@ -56,7 +56,9 @@ def evaluate(
         while evaluator.run_once():
             pass
         if random_baseline:
-            chance = {t.name: RandomPlayer(t, seed_for(seed, "random", t.name)) for t in evaluator.spec.teams}
+            chance = {
+                t.name: ScriptedPlayer("random", t, seed_for(seed, "random", t.name)) for t in evaluator.spec.teams
+            }
             baseline = evaluate(config, chance, episodes, seed, greedy=False, stop=stop)
         return evaluator.result(checkpoint, baseline)
     finally:

@@ -10,14 +10,14 @@ import numpy as np
 from sfmarl.config import Config
 from sfmarl.envs.registry import make_envs
 from sfmarl.errors import RunError, UsageError
-from sfmarl.evaluation.arena import ParallelArena, Player, RandomPlayer, TurnArena
+from sfmarl.evaluation.arena import ParallelArena, Player, TurnArena
 from sfmarl.evaluation.result import Evaluation
 from sfmarl.seeding import seed_for
 from sfmarl.specs import AgentId
 from sfmarl.statistics import Interval, mean_interval
 from sfmarl.versions import env_version
 
-__all__ = ["Evaluator", "Player", "RandomPlayer", "Stopped"]
+__all__ = ["Evaluator", "Player", "Stopped"]
 
 MAX_ENVS = 16
 """Environments that are stepped together."""

@@ -16,7 +16,6 @@ from sfmarl.memory.block import Block
 from sfmarl.memory.seats import Scratch
 from sfmarl.workers.seating import Acts, Players, Seating, frozen
 
-
 IDLE = -1
 """Seat of a block whose player sits out the episode."""
 

@@ -12,9 +12,9 @@ import sfmarl
 from sfmarl.algorithms.ppo import Hyperparameters
 from sfmarl.config import Config
 from sfmarl.envs.registry import load_spec, make_env
+from sfmarl.envs.script import ScriptedPlayer
 from sfmarl.errors import UsageError
 from sfmarl.evaluation.evaluate import evaluate, evaluate_run
-from sfmarl.evaluation.evaluator import RandomPlayer
 from sfmarl.run.runner import resume, train
 from sfmarl.seeding import seed_for
 from sfmarl.statistics import mean_interval
@@ -134,7 +134,7 @@ def test_evaluation_equals_pettingzoos_own_loop(async_run):
 def test_random_players_of_a_known_game():
     """At random play the first player of tic-tac-toe wins .585, loses .288 (by enumeration of all games)."""
     cfg = Config(TICTACTOE["env"])
-    players = {team.name: RandomPlayer(team, i) for i, team in enumerate(load_spec(cfg).teams)}
+    players = {team.name: ScriptedPlayer("random", team, i) for i, team in enumerate(load_spec(cfg).teams)}
     found = evaluate(cfg, players, 600, seed=0)
     assert found.teams["player_1"].mean == pytest.approx(0.585 - 0.288, abs=0.1)
     assert found.teams["player_1"].mean == -found.teams["player_2"].mean
