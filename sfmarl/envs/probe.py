@@ -187,7 +187,7 @@ def _random_move(
         codec.obs.one(raw)
         if codec.obs.has_mask or codec.mask_in_info:
             mask = np.ones((1, 1, spec.mask_size), bool)
-            write_masks([codec.mask_of(raw, info)], mask)
+            write_masks([codec.mask_of(raw, info)], mask, spec)
     except CodecError as error:
         raise UsageError(f"{name}: observation of agent {agent!r}: {error}") from error
     if mask is not None and illegal_rows(mask, spec.nvec).any():

@@ -126,9 +126,10 @@ def _require_fit(policy: JointPolicy, spec: EnvSpec) -> None:
         if trained is None:
             raise UsageError(f"{spec.env} has a team {team.name!r}, the checkpoint only {', '.join(policy.specs)}.")
         for what, now, then in (
-            ("observation", (team.obs.shape, team.obs.dtype), (trained.obs.shape, trained.obs.dtype)),
-            ("action", (team.action.kind, team.action.nvec, team.action.env_shape),
-             (trained.action.kind, trained.action.nvec, trained.action.env_shape)),
+            ("observation", (team.obs.shape, team.obs.dtype, *team.obs.parts),
+             (trained.obs.shape, trained.obs.dtype, *trained.obs.parts)),
+            ("action", (team.action.kind, team.action.nvec, team.action.env_shape, *team.action.parts),
+             (trained.action.kind, trained.action.nvec, trained.action.env_shape, *trained.action.parts)),
             ("number of agents", len(team.agents), len(trained.agents)),
             ("action mask", team.has_mask, trained.has_mask),
         ):  # fmt: skip

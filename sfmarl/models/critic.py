@@ -7,8 +7,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from sfmarl.models.encoders import NetConfig, SetNetwork, is_image
-from sfmarl.specs import PolicySpec, StateSource
+from sfmarl.models.encoders import NetConfig, SetNetwork
+from sfmarl.models.parts import join, joint_parts
+from sfmarl.specs import PolicySpec, StateSource, is_image
 
 HEAD_GAIN = 1.0
 """Gain of the value head."""
@@ -26,16 +27,17 @@ class Critic(nn.Module):
         super().__init__()
         self.spec, self.source = spec, source
         generator = torch.Generator().manual_seed(seed)
+        parts = spec.obs.parts if source != "env" else ()
         if source == "own":
             shape, outputs, sets = spec.obs.shape, 1, spec.parameter_set
         elif source == "joint":
             height_width, last = spec.obs.shape[:-1], spec.num_agents * spec.obs.shape[-1]
             image = is_image(spec.obs.shape)
             shape = (*height_width, last) if image else (spec.num_agents * math.prod(spec.obs.shape),)
-            outputs, sets = spec.num_agents, (0,)
+            outputs, sets, parts = spec.num_agents, (0,), joint_parts(parts, spec.num_agents)
         else:
             shape, outputs, sets = spec.state_shape, spec.num_agents, (0,)
-        self.network = SetNetwork(shape, outputs, sets, config, HEAD_GAIN, generator)
+        self.network = SetNetwork(shape, outputs, sets, config, HEAD_GAIN, generator, parts)
 
     def gather(self, prepared: Tensor, state: Tensor | None) -> Tensor:
         """Return the critic's input from prepared observations [..., A, *obs] and prepared state [..., *state]."""
@@ -44,6 +46,8 @@ class Critic(nn.Module):
         if self.source == "env":
             return state
         dims = len(self.spec.obs.shape)
+        if self.spec.obs.parts:
+            return join(self.spec.obs.parts, prepared)
         if is_image(self.spec.obs.shape):
             return prepared.movedim(-4, -2).flatten(-2)
         return prepared.flatten(-1 - dims)

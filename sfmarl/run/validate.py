@@ -244,4 +244,4 @@ def _check_same_spaces(policy: str, teams: list[TeamSpec]) -> None:
 def _interface(team: TeamSpec) -> tuple:
     act = team.action
     bounds = tuple(None if bound is None else bound.tobytes() for bound in (act.low, act.high))
-    return len(team.agents), team.obs, team.has_mask, act.kind, act.nvec, act.start, act.env_shape, bounds
+    return len(team.agents), team.obs, team.has_mask, act.kind, act.nvec, act.start, act.env_shape, act.parts, bounds

@@ -2,7 +2,6 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from sfmarl.errors import UsageError
 from sfmarl.models.encoders import NetConfig, SetNetwork
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -31,6 +30,8 @@ def test_layer_norm_follows_the_activation(activation):
     torch.testing.assert_close(net(x), expected)
 
 
-def test_tiny_images_are_refused():
-    with pytest.raises(UsageError, match="5 x 5"):
-        SetNetwork((3, 3, 1), 2, (0,), NetConfig(), 1.0, GENERATOR)
+def test_images_too_small_to_convolve_are_vectors():
+    net = SetNetwork((3, 3, 2), 2, (0,), NetConfig(hidden=()), 1.0, GENERATOR)
+    assert net.conv is None
+    x = torch.randn(4, 1, 3, 3, 2)
+    torch.testing.assert_close(net(x), x.flatten(2) @ net.layers[0].weight[0])
