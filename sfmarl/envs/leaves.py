@@ -41,7 +41,8 @@ def pixel_axes(space: spaces.Space) -> tuple[int, ...] | None:
     """Return how an image's axes are moved to [H, W, C] (a transposition of the array with C = 1 appended if grey).
 
     None for what is no image. Images are three-dimensional Boxes; their channels come first where the first axis is the
-    shortest and the Box could not be read otherwise (or is uint8). A two-dimensional uint8 Box up to 255 is grey.
+    shortest and too short to be a height, or in bytes where it is at most a third of the others. A two-dimensional
+    uint8 Box up to 255 is grey.
     """
     if not isinstance(space, spaces.Box):
         return None
@@ -50,8 +51,8 @@ def pixel_axes(space: spaces.Space) -> tuple[int, ...] | None:
         return (0, 1, 2)
     if len(shape) != 3:
         return None
-    first_is_shortest = shape[0] < min(shape[1:])
-    if first_is_shortest and min(shape[1:]) >= IMAGE_MIN_SIDE and (is_bytes or shape[0] < IMAGE_MIN_SIDE):
+    channels, side = shape[0], min(shape[1:])
+    if side >= IMAGE_MIN_SIDE and (channels < min(side, IMAGE_MIN_SIDE) or (is_bytes and 3 * channels <= side)):
         return (1, 2, 0)
     return (0, 1, 2) if is_image(shape) else None
 

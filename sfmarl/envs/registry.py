@@ -73,7 +73,7 @@ def make_env(config: Config, render_mode: str | None = None) -> Any:
     factory = resolve(config.env, _factories)
     if factory.is_vector:
         raise UsageError(f"{config.env} steps many environments at once; it has no single environment to build")
-    return factory.make(_kwargs(config, render_mode))
+    return factory.make(_kwargs(config, render_mode), frame_stack=config.frame_stack)
 
 
 def make_vector_env(config: Config, num_envs: int, seeds: Sequence[int], render_mode: str | None = None) -> VectorEnv:
@@ -94,7 +94,7 @@ def make_vector_env(config: Config, num_envs: int, seeds: Sequence[int], render_
     envs: list[Any] = []
     try:
         for _ in range(num_envs):
-            envs.append(factory.make(kwargs, RunError))
+            envs.append(factory.make(kwargs, RunError, config.frame_stack))
     except BaseException:
         for env in envs:
             env.close()
@@ -111,6 +111,8 @@ def _build_vector(factory: Factory, config: Config, num_envs: int, seeds: list[i
     if config.teams != "auto":
         teams = ", ".join(team.name for team in env.spec.teams)
         raise UsageError(f"{config.env} is a native vector environment with fixed teams ({teams}): use teams=auto")
+    if config.frame_stack != 1:
+        raise UsageError(f"{config.env} is a native vector environment, whose frames are not stacked: frame_stack=1")
     env.spec = replace(env.spec, env=config.env)
     return env
 

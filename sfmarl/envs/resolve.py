@@ -15,6 +15,7 @@ from typing import Any
 import gymnasium
 
 from sfmarl.envs.single import SingleAgentEnv
+from sfmarl.envs.stacking import stack_frames
 from sfmarl.envs.vector import VectorEnv
 from sfmarl.errors import SfmarlError, UsageError, nearest
 
@@ -52,22 +53,22 @@ class Factory:
             return None
         return [name for name in dict.fromkeys((*parameters, *self.extra)) if name not in ("num_envs", "seeds")]
 
-    def make(self, kwargs: Mapping[str, Any], error: type[SfmarlError] = UsageError) -> Any:
-        """Return one environment: a ParallelEnv (gymnasium environments are wrapped).
+    def make(self, kwargs: Mapping[str, Any], error: type[SfmarlError] = UsageError, frame_stack: int = 1) -> Any:
+        """Return one environment: a ParallelEnv (gymnasium environments are wrapped) that shows `frame_stack` frames.
 
         Raises UsageError for keyword arguments it does not take and for what is no environment; `error` when the
         constructor raises.
         """
         env = self._call(kwargs, {}, error)
         if isinstance(env, gymnasium.Env):
-            return SingleAgentEnv(env)
+            env = SingleAgentEnv(env)
         if hasattr(env, "agent_iter"):
             raise UsageError(f"{self.name} {TURN_BASED}")
         if not all(callable(getattr(env, method, None)) for method in ("reset", "step", "observation_space")):
             raise UsageError(
                 f"{self.name} built a {type(env).__name__}; expected a PettingZoo ParallelEnv or a gymnasium.Env"
             )
-        return env
+        return stack_frames(env, frame_stack)
 
     def make_vector(self, num_envs: int, seeds: list[int], kwargs: Mapping[str, Any]) -> VectorEnv:
         """Return the VectorEnv a vector factory builds. Raises like `make`."""

@@ -18,6 +18,7 @@ from sfmarl.errors import UsageError, nearest
 from sfmarl.specs import EnvSpec, TeamSpec
 
 _AT_LEAST: dict[str, float] = {
+    "frame_stack": 1,
     "seed": 0,
     "env_steps": 1,
     "wall_seconds": 0,
