@@ -4,7 +4,7 @@ An own wrapper, because SuperSuit's frame_stack takes neither Dict observations 
 n^k choices, and shows an agent that is born again its past life. Of plain Boxes it shows what frame_stack_v2 shows.
 
 A life's first observation stands for all k frames. Boxes are stacked along their last axis, images along their
-channels (a grey image [H, W] becomes [H, W, k]), the oldest frame first. Discrete becomes MultiDiscrete. The action
+channels into [H, W, k C], whichever way they came (a grey one [H, W] into [H, W, k]), the oldest frame first. Discrete becomes MultiDiscrete. The action
 mask and `state()` are not stacked.
 """
 
@@ -177,7 +177,7 @@ def _stack_arrays(space: spaces.Space, frames: Frames) -> np.ndarray:
     if axes is not None and len(space.shape) == 2:
         return np.stack(frames, axis=-1)
     if axes is not None:
-        return np.concatenate(frames, axis=axes[2])
+        return np.concatenate([frame.transpose(axes) for frame in frames], axis=-1)
     if isinstance(space, spaces.Box) and space.shape:
         return np.concatenate(frames, axis=-1)
     return np.concatenate([np.ravel(frame) for frame in frames])

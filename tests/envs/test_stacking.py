@@ -99,7 +99,7 @@ def test_every_part_of_nested_observations_is_stacked_but_the_mask():
     second, both = inner.said["x_0"]["observation"], stacked["observation"]
     np.testing.assert_array_equal(both["camera"], np.concatenate([first["camera"], second["camera"]], 2))
     np.testing.assert_array_equal(both["grey"], np.stack([first["grey"], second["grey"]], 2))
-    np.testing.assert_array_equal(both["first"], np.concatenate([first["first"], second["first"]], 0))
+    np.testing.assert_array_equal(both["first"], np.concatenate([first["first"], second["first"]]).transpose(1, 2, 0))
     np.testing.assert_array_equal(both["pair"][1], np.concatenate([first["pair"][1], second["pair"][1]], 1))
     for key in ("pose", "level", "turn", "flags", "picks"):
         np.testing.assert_array_equal(both[key], np.concatenate([np.ravel(first[key]), np.ravel(second[key])]))
