@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from sfmarl.config import Config
+from sfmarl.envs.adapters import examples
 from sfmarl.envs.parallel import ParallelVectorEnv
 from sfmarl.envs.probe import Probe, probe
 from sfmarl.envs.resolve import Factory, pettingzoo_ids, resolve, sibling_modules
@@ -33,8 +34,8 @@ def register_env(name: str, factory: Callable[..., Any] | str, description: str)
 
 
 def list_envs() -> list[tuple[str, str]]:
-    """Return (name, description): registered names, then what installed PettingZoo packages offer."""
-    found = sorted(_descriptions.items())
+    """Return (name, description): registered names, one per adapter, then what installed PettingZoo packages offer."""
+    found = sorted(_descriptions.items()) + examples()
     found += [(name, "MPE2 particle world") for name in sibling_modules("mpe2")]
     found += [(name, f"PettingZoo (pip install 'pettingzoo[{name.split('/')[0]}]')") for name in pettingzoo_ids()]
     return found

@@ -14,6 +14,7 @@ from typing import Any
 
 import gymnasium
 
+from sfmarl.envs.adapters import adapted
 from sfmarl.envs.single import SingleAgentEnv
 from sfmarl.envs.stacking import stack_frames
 from sfmarl.envs.vector import VectorEnv
@@ -102,14 +103,17 @@ class Factory:
 def resolve(name: str, registered: Mapping[str, Callable[..., Any] | str]) -> Factory:
     """Return the factory of the environment called `name`; `registered` are the project's own names.
 
-    Tried in this order: a registered name, a PettingZoo registry id (`butterfly/pistonball-v6`), `module:callable`,
-    a gymnasium id (`CartPole-v1`, `gymnasium:CartPole-v1`, `package:Its-v0`), a PettingZoo-style module
-    (`mpe2.simple_spread_v3`). Raises UsageError with the nearest names for anything else.
+    Tried in this order: a registered name, an adapter's (`lbf/Foraging-8x8-2p-2f-coop-v3`), a PettingZoo registry id
+    (`butterfly/pistonball-v6`), `module:callable`, a gymnasium id (`CartPole-v1`, `gymnasium:CartPole-v1`,
+    `package:Its-v0`), a PettingZoo-style module (`mpe2.simple_spread_v3`). Raises UsageError with the nearest names for
+    anything else.
     """
     if name in registered:
         target = registered[name]
         factory = _attribute(name, *target.split(":")) if isinstance(target, str) else target
         return Factory(name, factory, factory)
+    if (adapter := adapted(name)) is not None:
+        return Factory(name, *adapter)
     if "/" in name and (found := _pettingzoo_id(name)) is not None:
         return found
     module, _, attribute = name.partition(":")

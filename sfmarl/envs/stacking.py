@@ -4,8 +4,8 @@ An own wrapper, because SuperSuit's frame_stack takes neither Dict observations 
 n^k choices, and shows an agent that is born again its past life. Of plain Boxes it shows what frame_stack_v2 shows.
 
 A life's first observation stands for all k frames. Boxes are stacked along their last axis, images along their
-channels into [H, W, k C], whichever way they came (a grey one [H, W] into [H, W, k]), the oldest frame first. Discrete becomes MultiDiscrete. The action
-mask and `state()` are not stacked.
+channels into [H, W, k C], whichever way they came (a grey one [H, W] into [H, W, k]), the oldest frame first. Discrete
+becomes MultiDiscrete. The action mask and `state()` are not stacked.
 """
 
 from __future__ import annotations
