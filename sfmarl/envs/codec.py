@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from sfmarl.envs.leaves import CodecError, Leaf, castable, leaves
+from sfmarl.envs.leaves import CodecError, Leaf, castable, leaves, require_finite
 from sfmarl.envs.nested_actions import SUPPORTED, flat_mask, join_specs, nest
 from sfmarl.errors import UsageError
 from sfmarl.specs import ActionSpec, ObsPart, ObsSpec
@@ -80,8 +80,8 @@ class ObsCodec:
                 raise CodecError(f"observations of unequal shapes: {error}") from error
             self._check(stacked, (len(raws), *self._box.space.shape))
             out[...] = self._box.pixels(stacked).reshape(out.shape)
-        if out.dtype.kind == "f" and not np.isfinite(out).all():
-            raise CodecError(_first_not_finite(out, len(self.spec.shape)))
+        if self._box is not None and out.dtype.kind == "f":
+            require_finite(out, len(self.spec.shape))
 
     def one(self, raw: Any) -> np.ndarray:
         """Return one observation as it is stored, [*shape]. Raises CodecError."""
@@ -141,18 +141,6 @@ def _flat_spec(found: Sequence[Leaf]) -> ObsSpec:
     parts += [ObsPart(leaf.name, leaf.shape, leaf.dtype == np.uint8) for leaf in images]
     narrow = all(leaf.dtype == np.uint8 for leaf in found)
     return ObsSpec(shape, np.dtype(np.uint8 if narrow else np.float32), tuple(parts))
-
-
-def _first_not_finite(out: np.ndarray, dims: int) -> str:
-    """Name the first number that is NaN or infinite, in the first row that holds one."""
-    rows = out.reshape(-1, *out.shape[out.ndim - dims :])
-    _, *place = (int(axis[0]) for axis in np.nonzero(~np.isfinite(rows)))
-    value = rows[~np.isfinite(rows)][0]
-    at = f" at {tuple(place) if len(place) > 1 else place[0]}" if place else ""
-    return (
-        f"{value}{at}: observations must be finite, or nothing can be learned from them. Clip them, or replace what "
-        "the environment does not know"
-    )
 
 
 class ActionCodec:

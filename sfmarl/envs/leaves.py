@@ -116,6 +116,8 @@ class Leaf:
             raise CodecError(f"{self._where()}expected shape {shape}, got {array.shape[1:]}")
         if not castable(array.dtype, dtype):
             raise CodecError(f"{self._where()}expected dtype {dtype}, got {array.dtype}")
+        if array.dtype.kind == "f":
+            require_finite(array, len(shape), self._where())
         return self.pixels(array).reshape(len(array), -1)
 
     def pixels(self, array: np.ndarray) -> np.ndarray:
@@ -144,3 +146,17 @@ class Leaf:
 def castable(actual: np.dtype, declared: np.dtype) -> bool:
     """Return whether numbers of `actual` may stand where `declared` was promised: of the same kind or a simpler one."""
     return actual == declared or bool(np.can_cast(actual, declared, "same_kind"))
+
+
+def require_finite(rows: np.ndarray, dims: int, where: str = "") -> None:
+    """Raise CodecError that names the first number in rows [..., *row] of `dims` dimensions that is NaN or infinite."""
+    finite = np.isfinite(rows)
+    if finite.all():
+        return
+    place = tuple(int(axis[0]) for axis in np.nonzero(~finite))
+    inside = place[len(place) - dims :]
+    at = f" at {inside[0] if dims == 1 else inside}" if dims else ""
+    raise CodecError(
+        f"{where}{rows[place]}{at}: observations must be finite, or nothing can be learned from them. Clip them, or "
+        "replace what the environment does not know"
+    )
