@@ -142,7 +142,12 @@ class ParallelVectorEnv:
         if len(quiet) < len(stepped):
             for team_rows in rows:
                 team_rows.flush()
-        self._write_states(stepped, out)
+        if out[0].state is not None:
+            # nobody bootstraps from the state of an env that is over, and some have none by then
+            over = ended & ~np.any([rows.truncated.any(axis=1) for rows in outcome], axis=0)
+            self._write_states([e for e in stepped if not over[e]], out)
+            for team in out:
+                team.state[over] = 0
         return ended
 
     def _reset_first(self, e: int) -> tuple[Any, Any]:

@@ -202,7 +202,8 @@ def _watch_state(
     split: Mapping[str, tuple[AgentId, ...]],
     observations: Mapping[AgentId, Any],
 ) -> None:
-    if watch.absent or not observations:
+    if watch.absent or not observations or not env.agents:
+        # an environment that is over may have no state any more
         return
     try:
         state = np.asarray(env.state(), np.float32).ravel()
