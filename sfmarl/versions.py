@@ -10,6 +10,7 @@ from importlib import metadata
 
 from sfmarl import __version__
 from sfmarl.config import Config
+from sfmarl.envs.listed import ListedEnv
 from sfmarl.envs.registry import make_env
 from sfmarl.envs.single import SingleAgentEnv
 from sfmarl.envs.vector import VectorEnv
@@ -31,8 +32,10 @@ def env_version(config: Config, env: VectorEnv) -> str:
     except UsageError:  # a native vector environment
         return _version_of(type(env).__module__)
     try:
-        inner = single.env if isinstance(single, SingleAgentEnv) else single
-        return _version_of(type(inner.unwrapped).__module__)
+        inner = single.unwrapped
+        while isinstance(inner, SingleAgentEnv | ListedEnv):
+            inner = inner.env.unwrapped
+        return _version_of(type(inner).__module__)
     finally:
         single.close()
 

@@ -49,8 +49,9 @@ def adapted(name: str) -> tuple[Callable[..., Any], Callable[..., Any]] | None:
     try:
         module = importlib.import_module(adapter.module)
     except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
         raise UsageError(
-            f"{name} needs the package {(error.name or '').partition('.')[0]!r}, which is not installed: pip install 'sfmarl[{adapter.extra}]'"
+            f"{name} needs the package {missing!r}, which is not installed: pip install 'sfmarl[{adapter.extra}]'"
         ) from error
     known = [spec.id for spec in gymnasium.registry.values() if str(spec.entry_point).startswith(module.ENTRY_POINT)]
     if env_id not in known:
