@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sfmarl.envs.codec import CodecError, illegal_rows, write_masks
+from sfmarl.envs.leaves import all_finite
 from sfmarl.envs.probe import TeamCodec
 from sfmarl.envs.vector import ObsRows, OutcomeRows
 from sfmarl.errors import RunError
@@ -235,8 +236,8 @@ class TeamRows:
         except (TypeError, ValueError):
             # some are arrays of one entry, or one is no number
             numbers = np.concatenate(self._blame(rewards, cells, _number, "reward: "))
-        if not (finite := np.isfinite(numbers)).all():
-            first = int((~finite).argmax())
+        if not all_finite(numbers):
+            first = int((~np.isfinite(numbers)).argmax())
             raise self._error(cells, first, f"reward: expected a finite number, got {numbers[first]}")
         return numbers
 

@@ -6,6 +6,7 @@ their numbers, MultiBinary too; Discrete and MultiDiscrete become one-hot, as in
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -150,9 +151,9 @@ def castable(actual: np.dtype, declared: np.dtype) -> bool:
 
 def require_finite(rows: np.ndarray, dims: int, where: str = "") -> None:
     """Raise CodecError that names the first number in rows [..., *row] of `dims` dimensions that is NaN or infinite."""
-    finite = np.isfinite(rows)
-    if finite.all():
+    if all_finite(rows):
         return
+    finite = np.isfinite(rows)
     place = tuple(int(axis[0]) for axis in np.nonzero(~finite))
     inside = place[len(place) - dims :]
     at = f" at {inside[0] if dims == 1 else inside}" if dims else ""
@@ -160,3 +161,12 @@ def require_finite(rows: np.ndarray, dims: int, where: str = "") -> None:
         f"{where}{rows[place]}{at}: observations must be finite, or nothing can be learned from them. Clip them, or "
         "replace what the environment does not know"
     )
+
+
+def all_finite(numbers: np.ndarray) -> bool:
+    """Return whether every number of a float array is finite; several times faster than `np.isfinite(...).all()`."""
+    flat = numbers.reshape(-1)
+    # NaN and infinity stay what they are in a sum of squares; large numbers may overflow, so only "finite" is an answer
+    with np.errstate(over="ignore", invalid="ignore"):
+        square = flat.dot(flat)
+    return math.isfinite(square) or bool(np.isfinite(flat).all())

@@ -9,7 +9,7 @@ import pytest
 from gymnasium import spaces
 
 from sfmarl.envs.codec import ActionCodec, CodecError, ObsCodec, decode_actions, illegal_rows, write_masks
-from sfmarl.envs.leaves import leaves
+from sfmarl.envs.leaves import all_finite, leaves
 from sfmarl.envs.rows import random_actions
 from sfmarl.errors import UsageError
 from sfmarl.specs import ActionSpec, ObsPart, ObsSpec, PolicySpec
@@ -173,6 +173,22 @@ def test_numbers_that_are_not_finite_are_refused_and_those_out_of_bounds_are_not
         codec.one(np.array([0.0, value, 0.0], np.float32))
     with pytest.raises(CodecError, match="must be finite"):
         ObsCodec(spaces.Dict({"a": spaces.Box(-1, 1, (1,)), "b": spaces.Discrete(2)}), FIVE).one({"a": [value], "b": 1})
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_all_finite_agrees_with_numpy(dtype):
+    rng = np.random.default_rng(0)
+    largest = np.finfo(dtype).max
+    for size in (0, 1, 7, 300):
+        rows = (rng.normal(size=(size, 2)) * 10).astype(dtype)
+        assert all_finite(rows) and all_finite(rows[:, 1])
+        if size:
+            rows[size // 2, 1] = -largest
+            # its square overflows, it is finite all the same
+            assert all_finite(rows)
+            for bad in (np.nan, np.inf, -np.inf):
+                rows[size // 2, 1] = bad
+                assert not all_finite(rows) and not all_finite(rows[:, 1]) and all_finite(rows[:, 0])
 
 
 def test_one_short_and_one_long_observation_do_not_make_up_for_each_other():
