@@ -20,6 +20,9 @@ class Config:
     env_kwargs: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments of the environment: `N=3 max_cycles=25` or one JSON object."""
 
+    frame_stack: int = 1
+    """Latest observations that an agent sees side by side (images: along their channels); 1 = only the present one."""
+
     algo: str = "mappo"
     """Algorithm preset (`sfmarl list`)."""
     hp: Any = None

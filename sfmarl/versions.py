@@ -10,6 +10,7 @@ from importlib import metadata
 
 from sfmarl import __version__
 from sfmarl.config import Config
+from sfmarl.envs.listed import ListedEnv
 from sfmarl.envs.registry import make_env
 from sfmarl.envs.single import SingleAgentEnv
 from sfmarl.envs.turns import TurnEnv
@@ -32,8 +33,10 @@ def env_version(config: Config, env: VectorEnv | TurnEnv) -> str:
     except UsageError:  # a native vector environment
         return _version_of(type(env).__module__)
     try:
-        inner = single.env if isinstance(single, SingleAgentEnv) else single
-        return _version_of(type(getattr(inner, "unwrapped", inner)).__module__)
+        inner = getattr(single, "unwrapped", single)
+        while isinstance(inner, SingleAgentEnv | ListedEnv):
+            inner = inner.env.unwrapped
+        return _version_of(type(inner).__module__)
     finally:
         single.close()
 

@@ -42,11 +42,10 @@ from sfmarl.algorithms.targets import Targets, estimate
 from sfmarl.errors import UsageError
 from sfmarl.models.actor import Actor
 from sfmarl.models.critic import Critic
-from sfmarl.models.encoders import is_image
 from sfmarl.models.normaliser import ObsNormaliser, RunningMoments, ValueNormaliser
 from sfmarl.models.recurrence import Memory
 from sfmarl.seeding import seed_for
-from sfmarl.specs import PolicySpec
+from sfmarl.specs import PolicySpec, is_image
 
 
 class PPO:
@@ -71,7 +70,8 @@ class PPO:
         self._generator = torch.Generator().manual_seed(seed_for(seed, "minibatches"))
         self._value_norm = ValueNormaliser(hp.value_norm_decay).to(device) if hp.normalise_values else None
         self._return_moments = RunningMoments().to(device) if hp.normalise_returns else None
-        self._obs_moments = RunningMoments(spec.obs.shape).to(device) if self.actor.normaliser else None
+        normaliser = self.actor.normaliser
+        self._obs_moments = RunningMoments(normaliser.mean.shape).to(device) if normaliser else None
         normalise_state = source == "env" and hp.normalise_obs and not is_image(spec.state_shape)
         self._state_norm = ObsNormaliser(spec.state_shape).to(device) if normalise_state else None
         self._state_moments = RunningMoments(spec.state_shape).to(device) if normalise_state else None

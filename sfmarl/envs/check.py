@@ -9,6 +9,7 @@ import numpy as np
 
 from sfmarl.config import Config
 from sfmarl.envs.check_turns import play_turns, record_turns
+from sfmarl.envs.describe import memory_facts, space_facts
 from sfmarl.envs.random_play import Play
 from sfmarl.envs.registry import is_native, load_spec, make_env, make_vector_env, probe_env
 from sfmarl.envs.rows import new_obs_rows, new_outcome_rows, random_actions
@@ -71,6 +72,10 @@ def half_interval(values: np.ndarray) -> float:
 def _describe(report: CheckReport, config: Config, spec: EnvSpec) -> None:
     for team in spec.teams:
         report.facts.append(_team_line(team))
+        report.facts += space_facts(config, team)
+    facts, warnings = memory_facts(config, spec)
+    report.facts += facts
+    report.warnings += warnings
     if is_native(config.env):
         report.facts.append("native vector environment: it steps all copies at once")
     else:
@@ -124,7 +129,10 @@ def _check_conformance(report: CheckReport, config: Config) -> None:
             if dtype is not None and declared is not None and dtype != declared:
                 report.warnings.append(f"agent {agent!r}: observations are {dtype}, declared {declared}: converted")
             elif not space.contains(raw):
-                report.warnings.append(f"agent {agent!r}: the first observation lies outside its declared space")
+                report.warnings.append(
+                    f"agent {agent!r}: the first observation lies outside its declared space; what is out of bounds "
+                    "is stored as it is"
+                )
     finally:
         env.close()
 

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
+from sfmarl.envs.leaves import CodecError, Leaf, castable, leaves, require_finite
+from sfmarl.envs.nested_actions import SUPPORTED, flat_mask, join_specs, nest
 from sfmarl.errors import UsageError
-from sfmarl.specs import ActionSpec, ObsSpec
+from sfmarl.specs import ActionSpec, ObsPart, ObsSpec
 
 KEPT_DTYPES = frozenset(map(np.dtype, (np.uint8, np.int8, np.int16, np.int32, np.int64, np.float16, np.float32)))
 """Box dtypes stored as they are; every other one (float64, uint16, bool, ...) is stored as float32."""
@@ -20,15 +22,13 @@ LARGE_ROW_BYTES = 4096
 MASK_KEY = "action_mask"
 
 
-class CodecError(ValueError):
-    """An observation or mask that does not fit its space; the message says what was expected and what came."""
-
-
 class ObsCodec:
     """Writes raw observations of one space into rows of the stored shape and dtype.
 
-    A Box keeps its shape and, where torch has it, its dtype. `Dict{..., "action_mask"}` is split into observation and
-    mask. Everything else gymnasium can flatten (Discrete becomes one-hot) is stored flat as float32.
+    A Box keeps its shape and, where torch has it, its dtype; images are stored [H, W, C]. `Dict{..., "action_mask"}` is
+    split into observation and mask. Every other space is stored flat, in gymnasium's order, as float32. Where some of
+    its leaves are images, the vectors come first (`ObsSpec.parts`), and the row is uint8 if all of it fits into bytes;
+    else an image of bytes takes four times its size.
     """
 
     def __init__(self, space: spaces.Space, action: ActionSpec) -> None:
@@ -40,38 +40,48 @@ class ObsCodec:
             raise UsageError(
                 f"the observation's {MASK_KEY!r} {mask} must have one entry per action, {action.mask_size} in all"
             )
-        self._keys = tuple(inner.spaces) if mask is not None and isinstance(inner, spaces.Dict) else None
-        if self._keys is not None and len(self._keys) == 1:
-            inner = inner[self._keys[0]]
-        self._flattened = None if isinstance(inner, spaces.Box) else inner
+        # a single entry beside the mask is the observation
+        self._key = next(iter(inner.spaces)) if mask is not None and len(inner.spaces) == 1 else None
+        if self._key is not None:
+            inner = inner[self._key]
+        self._space = inner
+        found = [Leaf(path, leaf) for path, leaf in leaves(inner)]
+        self._leaves: list[Leaf] = []
+        self._box: Leaf | None = None
         if isinstance(inner, spaces.Box):
+            self._box = found[0]
             dtype = inner.dtype if inner.dtype in KEPT_DTYPES else np.dtype(np.float32)
-            self.spec = ObsSpec(tuple(inner.shape), np.dtype(dtype))
-        elif inner.is_np_flattenable:
-            self.spec = ObsSpec((int(spaces.flatdim(inner)),), np.dtype(np.float32))
+            self.spec = ObsSpec(self._box.shape if self._box.is_image else tuple(inner.shape), np.dtype(dtype))
         else:
-            raise UsageError(f"observation space {inner} has no fixed size; use Box, Discrete, Dict or Tuple spaces")
+            # a stable sort: the vectors keep their order
+            self._leaves = sorted(found, key=lambda leaf: leaf.is_image)
+            self.spec = _flat_spec(self._leaves)
         self._large = self.spec.dtype.itemsize * int(np.prod(self.spec.shape)) >= LARGE_ROW_BYTES
 
     def write(self, raws: Sequence[Any], out: np.ndarray) -> None:
         """Write `raws` in order into `out` [..., *shape], which has len(raws) rows.
 
-        Raises CodecError when shape or kind of number differ from the space; nothing is promised of `out` then.
+        Raises CodecError when shape or kind of number differ from the space, or a number is NaN or infinite; nothing is
+        promised of `out` then. Finite numbers beyond the bounds of a Box are stored as they are.
         """
-        if self._keys is not None or self._flattened is not None:
-            raws = [self._plain(raw) for raw in raws]
-        if self._large:
+        if self._key is not None:
+            raws = [self._pick(raw, self._key) for raw in raws]
+        if self._box is None:
+            self._write_leaves(raws, out)
+        elif self._large:
             rows = out.shape[: out.ndim - len(self.spec.shape)]
             for index, raw in zip(np.ndindex(rows), raws, strict=True):
-                self._check(raw := np.asarray(raw), self.spec.shape)
-                out[index] = raw
-            return
-        try:
-            stacked = np.array(raws)
-        except (TypeError, ValueError) as error:
-            raise CodecError(f"observations of unequal shapes: {error}") from error
-        self._check(stacked, (len(raws), *self.spec.shape))
-        out[...] = stacked.reshape(out.shape)
+                self._check(raw := np.asarray(raw), self._box.space.shape)
+                out[index] = self._box.pixels(raw[None])[0]
+        else:
+            try:
+                stacked = np.array(raws)
+            except (TypeError, ValueError) as error:
+                raise CodecError(f"observations of unequal shapes: {error}") from error
+            self._check(stacked, (len(raws), *self._box.space.shape))
+            out[...] = self._box.pixels(stacked).reshape(out.shape)
+        if self._box is not None and out.dtype.kind == "f":
+            require_finite(out, len(self.spec.shape))
 
     def write_one(self, raw: Any, out: np.ndarray) -> None:
         """Write one observation into `out` [*shape], a row of its own. Raises CodecError like `write`."""
@@ -87,30 +97,67 @@ class ObsCodec:
         self.write([raw], out)
         return out[0]
 
-    def _plain(self, raw: Any) -> Any:
-        """Return the observation without its mask, flattened where the space is."""
+    def _write_leaves(self, raws: Sequence[Any], out: np.ndarray) -> None:
+        if isinstance(self._space, spaces.Tuple):
+            for raw in raws:
+                self._require_length(raw, len(self._space.spaces))
+        rows = out.shape[:-1]
+        start = 0
+        for leaf in self._leaves:
+            at = slice(start, start := start + leaf.size)
+            values = [self._pick(raw, *leaf.path) for raw in raws]
+            if leaf.size * out.itemsize >= LARGE_ROW_BYTES:
+                for index, value in zip(np.ndindex(rows), values, strict=True):
+                    out[(*index, at)] = leaf.encode([value])[0]
+            else:
+                out[..., at] = leaf.encode(values).reshape(*rows, leaf.size)
+
+    def _pick(self, raw: Any, *path: str | int) -> Any:
+        value = raw
         try:
-            if self._keys is not None:
-                raw = raw[self._keys[0]] if len(self._keys) == 1 else {key: raw[key] for key in self._keys}
-            return raw if self._flattened is None else spaces.flatten(self._flattened, raw).astype(np.float32)
-        except (TypeError, ValueError, KeyError, IndexError, AttributeError, AssertionError) as error:
-            what = self._flattened or f"a dict with {self._keys}"
-            raise CodecError(f"expected a value of {what}, got {raw!r:.200} ({error!r})") from error
+            for key in path:
+                value = value[key]
+        except (TypeError, ValueError, KeyError, IndexError) as error:
+            name = ".".join(map(str, path))
+            raise CodecError(f"expected {name!r} in the observation, got {raw!r:.200} ({error!r})") from error
+        return value
+
+    def _require_length(self, raw: Any, length: int) -> None:
+        try:
+            actual = len(raw)
+        except TypeError:
+            actual = None
+        if actual != length:
+            raise CodecError(f"expected a tuple of {length}, got {raw!r:.200}")
 
     def _check(self, array: np.ndarray, shape: tuple[int, ...]) -> None:
-        dtype = self.spec.dtype
+        declared = self._box.space.shape
         if array.shape != shape:
-            actual = array.shape[len(shape) - len(self.spec.shape) :]
-            raise CodecError(f"expected shape {self.spec.shape}, got {actual}")
-        if array.dtype != dtype and not np.can_cast(array.dtype, dtype, "same_kind"):
-            raise CodecError(f"expected dtype {dtype}, got {array.dtype}")
+            raise CodecError(f"expected shape {declared}, got {array.shape[len(shape) - len(declared) :]}")
+        if not castable(array.dtype, self.spec.dtype):
+            raise CodecError(f"expected dtype {self.spec.dtype}, got {array.dtype}")
+
+
+def _flat_spec(found: Sequence[Leaf]) -> ObsSpec:
+    """Return how leaves, the vectors first, are stored side by side."""
+    images = [leaf for leaf in found if leaf.is_image]
+    shape = (sum(leaf.size for leaf in found),)
+    if not images:
+        return ObsSpec(shape, np.dtype(np.float32))
+    vector = shape[0] - sum(leaf.size for leaf in images)
+    parts = [ObsPart("vector", (vector,))] if vector else []
+    parts += [ObsPart(leaf.name, leaf.shape, leaf.dtype == np.uint8) for leaf in images]
+    narrow = all(leaf.dtype == np.uint8 for leaf in found)
+    return ObsSpec(shape, np.dtype(np.uint8 if narrow else np.float32), tuple(parts))
 
 
 class ActionCodec:
     """Turns stored actions into what the environment expects."""
 
     def __init__(self, space: spaces.Space) -> None:
-        """Raises UsageError for spaces other than Discrete, MultiDiscrete, MultiBinary and Box."""
+        """Raises UsageError for a space that is none of Discrete, MultiDiscrete, MultiBinary, Box, nor a Tuple or Dict
+        of these, and for a Tuple or Dict that mixes discrete and continuous parts.
+        """
         array = {"env_shape": tuple(space.shape or ()), "env_dtype": space.dtype}
         if isinstance(space, spaces.Discrete):
             self.spec = ActionSpec("discrete", nvec=(int(space.n),), start=(int(space.start),))
@@ -122,8 +169,10 @@ class ActionCodec:
             self.spec = ActionSpec("multi_discrete", nvec=(2,) * size, start=(0,) * size, **array)
         elif isinstance(space, spaces.Box):
             self.spec = ActionSpec("continuous", low=space.low.ravel(), high=space.high.ravel(), **array)
+        elif isinstance(space, spaces.Tuple | spaces.Dict):
+            self.spec = join_specs(space, [(path, leaf, ActionCodec(leaf).spec) for path, leaf in leaves(space)])
         else:
-            raise UsageError(f"action space {space} is not supported; use Discrete, MultiDiscrete, MultiBinary or Box")
+            raise UsageError(f"action space {space} is not supported; {SUPPORTED}")
 
     def decode(self, stored: np.ndarray) -> Sequence[Sequence[Any]]:
         """Return `decode_actions` of the space."""
@@ -139,9 +188,15 @@ class ActionCodec:
 def decode_actions(spec: ActionSpec, stored: np.ndarray) -> Sequence[Sequence[Any]]:
     """Return `actions[e][a]` as the environment takes them for stored actions [E, A, *action].
 
-    Discrete: Python ints. Others: arrays of the space's shape and dtype, continuous ones clipped to the bounds.
-    The result never shares memory with `stored`.
+    Discrete: Python ints. Others: arrays of the space's shape and dtype, continuous ones clipped to the bounds; Tuples
+    and Dicts of these. The result never shares memory with `stored`.
     """
+    if spec.parts:
+        return nest(spec.parts, _unnested(spec, stored))
+    return _unnested(spec, stored)
+
+
+def _unnested(spec: ActionSpec, stored: np.ndarray) -> Any:
     if spec.kind == "discrete":
         return (stored + spec.start[0] if spec.start[0] else stored).tolist()
     dtype = spec.env_dtype or spec.dtype
@@ -154,14 +209,19 @@ def decode_actions(spec: ActionSpec, stored: np.ndarray) -> Sequence[Sequence[An
     return np.clip(wide, spec.low, spec.high).astype(dtype).reshape(*stored.shape[:2], *spec.env_shape)
 
 
-def write_masks(raws: Sequence[Any], out: np.ndarray) -> None:
+def write_masks(raws: Sequence[Any], out: np.ndarray, action: ActionSpec | None = None) -> None:
     """Write action masks in order into `out` [..., n] bool, which has len(raws) rows.
 
-    A mask is a flat array of n entries or, for MultiDiscrete, a tuple of one array per component; None means that
-    everything is legal. Raises CodecError for another size.
+    A mask is a flat array of n entries or, for MultiDiscrete and Tuple actions, a tuple of one mask per component; for
+    Dict actions (of which `action` says the order) a dict of masks. None means that everything is legal. Raises
+    CodecError for another size or kind.
     """
     size = out.shape[-1]
-    flat = [_flat_mask(raw, size) for raw in raws]
+    parts = action.parts if action is not None else ()
+    try:
+        flat = [np.ones(size, bool) if raw is None else _flat_mask(flat_mask(raw, parts)) for raw in raws]
+    except (TypeError, ValueError, KeyError, IndexError) as error:
+        raise CodecError(f"expected an action mask of {size} entries, got {raws[0]!r:.200} ({error!r})") from error
     for mask in flat:
         if mask.shape != (size,):
             raise CodecError(f"expected an action mask of {size} entries, got shape {mask.shape}")
@@ -185,11 +245,9 @@ def illegal_rows(masks: np.ndarray, nvec: Sequence[int]) -> np.ndarray:
     return ~np.logical_or.reduceat(masks, firsts, axis=-1).all(axis=-1)
 
 
-def _flat_mask(raw: Any, size: int) -> np.ndarray:
-    if raw is None:
-        return np.ones(size, bool)
-    if isinstance(raw, tuple | list) and raw and np.ndim(raw[0]) > 0:
-        return np.concatenate([np.asarray(part).ravel() for part in raw])
+def _flat_mask(raw: Any) -> np.ndarray:
+    if isinstance(raw, tuple | list) and raw and not np.isscalar(raw[0]):
+        return np.concatenate([_flat_mask(part) for part in raw])
     return np.asarray(raw).ravel()
 
 
@@ -204,6 +262,7 @@ def _split_mask(space: spaces.Space) -> tuple[spaces.Space, spaces.Space | None]
 
 
 def _mask_entries(space: spaces.Space) -> int:
-    if isinstance(space, spaces.Tuple):
-        return sum(_mask_entries(part) for part in space.spaces)
+    if isinstance(space, spaces.Tuple | spaces.Dict):
+        inner = space.spaces.values() if isinstance(space, spaces.Dict) else space.spaces
+        return sum(_mask_entries(part) for part in inner)
     return int(np.prod(space.shape)) if space.shape is not None else -1

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sfmarl.envs.codec import CodecError, illegal_rows, write_masks
+from sfmarl.envs.leaves import all_finite
 from sfmarl.envs.probe import TeamCodec
 from sfmarl.envs.vector import ObsRows, OutcomeRows
 from sfmarl.errors import RunError
@@ -211,24 +212,34 @@ class TeamRows:
 
     def _legal(self, masks: Sequence[Any], cells: CellsOf) -> np.ndarray:
         """Return masks as bool [n, actions]."""
+        action = self._codec.action.spec
         legal = np.empty((len(masks), self._out.action_mask.shape[-1]), bool)
         try:
-            write_masks(masks, legal)
+            write_masks(masks, legal, action)
         except CodecError as error:
-            self._blame(masks, cells, lambda raw: write_masks([raw], legal[:1]), "")
+            self._blame(masks, cells, lambda raw: write_masks([raw], legal[:1], action), "")
             raise RunError(f"{self._where(cells()[0][0])}: action masks: {error}") from error
-        if (bad := illegal_rows(legal, self._codec.action.spec.nvec)).any():
+        if (bad := illegal_rows(legal, action.nvec)).any():
             first = int(bad.argmax())
-            raise self._error(cells, first, "its action mask leaves no legal action")
+            raise self._error(
+                cells,
+                first,
+                "its action mask leaves no legal action. An agent that is alive must have one: give it an action that "
+                "does nothing, or end its life",
+            )
         return legal
 
     def _numbers(self, rewards: Sequence[Any], cells: CellsOf) -> np.ndarray:
         """Return rewards as float32 [n]."""
         try:
-            return np.array(rewards, np.float32).reshape(len(rewards))
+            numbers = np.array(rewards, np.float32).reshape(len(rewards))
         except (TypeError, ValueError):
             # some are arrays of one entry, or one is no number
-            return np.concatenate(self._blame(rewards, cells, _number, "reward: "))
+            numbers = np.concatenate(self._blame(rewards, cells, _number, "reward: "))
+        if not all_finite(numbers):
+            first = int((~np.isfinite(numbers)).argmax())
+            raise self._error(cells, first, f"reward: expected a finite number, got {numbers[first]}")
+        return numbers
 
     def _blame(self, values: Sequence[Any], cells: CellsOf, read: Callable[[Any], Any], what: str) -> list[Any]:
         """Return `read` of each value; RunError naming the agent of the first that it rejects."""

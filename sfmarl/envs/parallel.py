@@ -8,7 +8,7 @@ born or ends the episode is settled agent by agent.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from itertools import chain
 from typing import Any
@@ -22,6 +22,9 @@ from sfmarl.envs.vector import ObsRows, OutcomeRows
 from sfmarl.errors import RunError
 from sfmarl.seeding import generator_state, numpy_generator, restore_generator
 from sfmarl.specs import AgentId, EnvSpec
+
+LONGEST_ACTIONS = 400
+"""Characters of the actions that an error message shows."""
 
 
 class ParallelVectorEnv:
@@ -107,7 +110,7 @@ class ParallelVectorEnv:
             try:
                 observations, rewards, terminations, truncations, infos = env.step(chosen)
             except Exception as error:
-                raise self._failure(e, "step()", error) from error
+                raise self._failure(e, "step()", error, self._said(chosen)) from error
             if self._copy:
                 observations = deepcopy(observations)
             picked = None
@@ -139,7 +142,12 @@ class ParallelVectorEnv:
         if len(quiet) < len(stepped):
             for team_rows in rows:
                 team_rows.flush()
-        self._write_states(stepped, out)
+        if out[0].state is not None:
+            # nobody bootstraps from the state of an env that is over, and some have none by then
+            over = ended & ~np.any([rows.truncated.any(axis=1) for rows in outcome], axis=0)
+            self._write_states([e for e in stepped if not over[e]], out)
+            for team in out:
+                team.state[over] = 0
         return ended
 
     def _reset_first(self, e: int) -> tuple[Any, Any]:
@@ -233,18 +241,38 @@ class ParallelVectorEnv:
         overwritten a buffer that the class, not the instance, owns.
         """
         for raw in observations.values():
-            for part in raw.values() if isinstance(raw, dict) else (raw,):
-                array = getattr(part, "base", None) if getattr(part, "base", None) is not None else part
-                owner, _ = self._owners.setdefault(id(array), (e, array))
-                self._copy |= owner != e
+            parts = raw.values() if isinstance(raw, dict) else raw if isinstance(raw, tuple) else (raw,)
+            for part in parts:
+                if isinstance(part, np.ndarray):
+                    array = part if part.base is None else part.base
+                    owner, _ = self._owners.setdefault(id(array), (e, array))
+                    self._copy |= owner != e
         if all(self._episodes):
             self._owners.clear()
 
     def _where(self, e: int) -> str:
         return f"{self.spec.env}, copy {e} (seed {self._seeds[e]}), episode {self._episodes[e]}, step {self._steps[e]}"
 
-    def _failure(self, e: int, what: str, error: Exception) -> RunError:
-        return RunError(f"{self._where(e)}: {what} raised {type(error).__name__}: {error}")
+    def _failure(self, e: int, what: str, error: Exception, more: str = "") -> RunError:
+        return RunError(f"{self._where(e)}: {what} raised {type(error).__name__}: {error}{more}")
+
+    def _said(self, chosen: Mapping[AgentId, Any]) -> str:
+        """Say which actions an env was sent that failed on them."""
+        actions = ", ".join(f"{agent!r}: {_short(action)}" for agent, action in chosen.items())
+        hint = (
+            ""
+            if any(team.has_mask for team in self.spec.teams)
+            else (". If it rejected one of them: actions that are illegal at times need an `action_mask`")
+        )
+        return f". It was sent {{{_shortened(actions)}}}{hint}"
+
+
+def _short(action: Any) -> str:
+    return str(action.tolist() if isinstance(action, np.ndarray) else action)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= LONGEST_ACTIONS else f"{text[:LONGEST_ACTIONS]}..."
 
 
 def _resting_action(codec: TeamCodec) -> Any:

@@ -202,7 +202,7 @@ def random_move(
         codec.obs.one(raw)
         if codec.obs.has_mask or codec.mask_in_info:
             mask = np.ones((1, 1, spec.mask_size), bool)
-            write_masks([codec.mask_of(raw, info)], mask)
+            write_masks([codec.mask_of(raw, info)], mask, spec)
     except CodecError as error:
         raise UsageError(f"{name}: observation of agent {agent!r}: {error}") from error
     if mask is not None and illegal_rows(mask, spec.nvec).any():
@@ -218,7 +218,8 @@ def watch_state(
     observations: Mapping[AgentId, Any],
 ) -> None:
     """Look at `env.state()` once and compare it with the observations."""
-    if watch.absent or not observations:
+    if watch.absent or not observations or not env.agents:
+        # an environment that is over may have no state any more
         return
     try:
         state = np.asarray(env.state(), np.float32).ravel()

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from sfmarl.config import Config
+from sfmarl.envs.adapters import examples
 from sfmarl.envs.aec import AecTurnEnv
 from sfmarl.envs.parallel import ParallelVectorEnv
 from sfmarl.envs.probe import Probe, probe
@@ -36,8 +37,8 @@ def register_env(name: str, factory: Callable[..., Any] | str, description: str)
 
 
 def list_envs() -> list[tuple[str, str]]:
-    """Return (name, description): registered names, then what installed PettingZoo packages offer."""
-    found = sorted(_descriptions.items())
+    """Return (name, description): registered names, one per adapter, then what installed PettingZoo packages offer."""
+    found = sorted(_descriptions.items()) + examples()
     found += [(name, "MPE2 particle world") for name in sibling_modules("mpe2")]
     found += [(name, f"PettingZoo (pip install 'pettingzoo[{name.split('/')[0]}]')") for name in pettingzoo_ids()]
     return found
@@ -87,7 +88,7 @@ def make_env(config: Config, render_mode: str | None = None) -> Any:
     factory = resolve(config.env, _factories)
     if factory.is_vector:
         raise UsageError(f"{config.env} steps many environments at once; it has no single environment to build")
-    return factory.make(_kwargs(config, render_mode))
+    return factory.make(_kwargs(config, render_mode), frame_stack=config.frame_stack)
 
 
 def make_envs(
@@ -139,7 +140,7 @@ def _copies(factory: Factory, config: Config, num_envs: int, render_mode: str | 
     envs: list[Any] = []
     try:
         for _ in range(num_envs):
-            envs.append(factory.make(kwargs, RunError))
+            envs.append(factory.make(kwargs, RunError, config.frame_stack))
     except BaseException:
         for env in envs:
             env.close()
@@ -154,6 +155,8 @@ def _kwargs(config: Config, render_mode: str | None) -> dict[str, Any]:
 def _build_vector(factory: Factory, config: Config, num_envs: int, seeds: list[int]) -> VectorEnv:
     env = factory.make_vector(num_envs, seeds, config.env_kwargs)
     _require_auto_teams(config, env.spec, "native vector")
+    if config.frame_stack != 1:
+        raise UsageError(f"{config.env} is a native vector environment, whose frames are not stacked: frame_stack=1")
     env.spec = replace(env.spec, env=config.env)
     return env
 

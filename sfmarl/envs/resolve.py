@@ -14,7 +14,9 @@ from typing import Any
 
 import gymnasium
 
+from sfmarl.envs.adapters import adapted
 from sfmarl.envs.single import SingleAgentEnv
+from sfmarl.envs.stacking import stack_frames
 from sfmarl.envs.turns import TurnEnv
 from sfmarl.envs.vector import VectorEnv
 from sfmarl.errors import SfmarlError, UsageError, nearest
@@ -48,23 +50,27 @@ class Factory:
             return None
         return [name for name in dict.fromkeys((*parameters, *self.extra)) if name not in ("num_envs", "seeds")]
 
-    def make(self, kwargs: Mapping[str, Any], error: type[SfmarlError] = UsageError) -> Any:
-        """Return one environment: a ParallelEnv (gymnasium environments are wrapped), an AECEnv or a TurnEnv.
+    def make(self, kwargs: Mapping[str, Any], error: type[SfmarlError] = UsageError, frame_stack: int = 1) -> Any:
+        """Return one environment that shows `frame_stack` frames.
+
+        It is a ParallelEnv (gymnasium environments are wrapped), an AECEnv or a TurnEnv.
 
         Raises UsageError for keyword arguments it does not take and for what is no environment; `error` when the
         constructor raises.
         """
         env = self._call(kwargs, {}, error)
         if isinstance(env, gymnasium.Env):
-            return SingleAgentEnv(env)
+            env = SingleAgentEnv(env)
         if isinstance(env, TurnEnv):
+            if frame_stack != 1:
+                raise UsageError(f"{self.name} writes its own rows, so its frames are not stacked: frame_stack=1")
             return env
         if not all(callable(getattr(env, method, None)) for method in ("reset", "step", "observation_space")):
             raise UsageError(
                 f"{self.name} built a {type(env).__name__}; expected a PettingZoo ParallelEnv or AECEnv, or a "
                 "gymnasium.Env"
             )
-        return env
+        return stack_frames(env, frame_stack)
 
     def make_vector(self, num_envs: int, seeds: list[int], kwargs: Mapping[str, Any]) -> VectorEnv:
         """Return the VectorEnv a vector factory builds. Raises like `make`."""
@@ -98,15 +104,17 @@ class Factory:
 def resolve(name: str, registered: Mapping[str, Callable[..., Any] | str]) -> Factory:
     """Return the factory of the environment called `name`; `registered` are the project's own names.
 
-    Tried in this order: a registered name, a PettingZoo registry id (`butterfly/pistonball-v6`), `module:callable`,
-    a gymnasium id (`CartPole-v1`, `gymnasium:CartPole-v1`, `package:Its-v0`), a PettingZoo-style module
-    (`mpe2.simple_spread_v3`). Where a module or id offers both APIs, all agents act at once; `module:env` has them take
-    turns. Raises UsageError with the nearest names for anything else.
+    Tried in this order: a registered name, an adapter's (`lbf/Foraging-8x8-2p-2f-coop-v3`), a PettingZoo registry id
+    (`butterfly/pistonball-v6`), `module:callable`, a gymnasium id (`CartPole-v1`, `gymnasium:CartPole-v1`,
+    `package:Its-v0`), a PettingZoo-style module (`mpe2.simple_spread_v3`). Where a module or id offers both APIs, all
+    agents act at once; `module:env` has them take turns. Raises UsageError with the nearest names for anything else.
     """
     if name in registered:
         target = registered[name]
         factory = _attribute(name, *target.split(":")) if isinstance(target, str) else target
         return Factory(name, factory, factory)
+    if (adapter := adapted(name)) is not None:
+        return Factory(name, *adapter)
     if "/" in name and (found := _pettingzoo_id(name)) is not None:
         return found
     module, _, attribute = name.partition(":")

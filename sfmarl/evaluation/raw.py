@@ -108,7 +108,7 @@ def _read_mask(spec: PolicySpec, agent: AgentId, raw: Any) -> np.ndarray | None:
         )
     mask = np.empty((1, spec.action.mask_size), bool)
     try:
-        write_masks([raw], mask)
+        write_masks([raw], mask, spec.action)
     except CodecError as error:
         raise UsageError(f"The action mask of agent {agent!r} does not fit: {error}.") from error
     return mask[0]

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from sfmarl.models import distributions
-from sfmarl.models.encoders import NetConfig, SetNetwork, is_image
-from sfmarl.models.normaliser import ObsNormaliser
+from sfmarl.models.encoders import NetConfig, SetNetwork
+from sfmarl.models.parts import make_normaliser
 from sfmarl.models.recurrence import Memory
-from sfmarl.specs import PolicySpec
+from sfmarl.specs import PolicySpec, is_image
 
 HEAD_GAIN = 0.01
 """Gain of the policy head: the first policy is nearly uniform (Andrychowicz et al. 2021)."""
@@ -22,11 +22,9 @@ class Actor(nn.Module):
         super().__init__()
         self.spec, self.config = spec, config
         generator = torch.Generator().manual_seed(seed)
-        self.normaliser = (
-            ObsNormaliser(spec.obs.shape) if config.normalise_obs and not is_image(spec.obs.shape) else None
-        )
+        self.normaliser = make_normaliser(spec.obs) if config.normalise_obs else None
         self.network = SetNetwork(
-            spec.obs.shape, spec.action.param_size, spec.parameter_set, config, HEAD_GAIN, generator
+            spec.obs.shape, spec.action.param_size, spec.parameter_set, config, HEAD_GAIN, generator, spec.obs.parts
         )
         self.state_size: int = self.network.state_size
         """Floats that the actor remembers of each agent; 0 when it is feed-forward."""
@@ -38,7 +36,7 @@ class Actor(nn.Module):
         """Return what the network reads: normalised float32 vectors; images as they are stored."""
         if self.normaliser is not None:
             return self.normaliser(obs)
-        return obs if is_image(self.spec.obs.shape) else obs.float()
+        return obs if self.spec.obs.parts or is_image(self.spec.obs.shape) else obs.float()
 
     def head(self, prepared: Tensor, agent_index: Tensor | None = None, memory: Memory | None = None) -> Tensor:
         """Return head outputs float32 [..., A, P] for rows [..., A, *obs] that went through `prepare`.

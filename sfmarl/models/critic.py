@@ -7,9 +7,10 @@ import math
 import torch
 from torch import Tensor, nn
 
-from sfmarl.models.encoders import NetConfig, SetNetwork, is_image
+from sfmarl.models.encoders import NetConfig, SetNetwork
+from sfmarl.models.parts import join, joint_parts
 from sfmarl.models.recurrence import Memory
-from sfmarl.specs import PolicySpec, StateSource
+from sfmarl.specs import PolicySpec, StateSource, is_image
 
 HEAD_GAIN = 1.0
 """Gain of the value head."""
@@ -27,16 +28,17 @@ class Critic(nn.Module):
         super().__init__()
         self.spec, self.source = spec, source
         generator = torch.Generator().manual_seed(seed)
+        parts = spec.obs.parts if source != "env" else ()
         if source == "own":
             shape, outputs, sets = spec.obs.shape, 1, spec.parameter_set
         elif source == "joint":
             height_width, last = spec.obs.shape[:-1], spec.num_agents * spec.obs.shape[-1]
             image = is_image(spec.obs.shape)
             shape = (*height_width, last) if image else (spec.num_agents * math.prod(spec.obs.shape),)
-            outputs, sets = spec.num_agents, (0,)
+            outputs, sets, parts = spec.num_agents, (0,), joint_parts(parts, spec.num_agents)
         else:
             shape, outputs, sets = spec.state_shape, spec.num_agents, (0,)
-        self.network = SetNetwork(shape, outputs, sets, config, HEAD_GAIN, generator)
+        self.network = SetNetwork(shape, outputs, sets, config, HEAD_GAIN, generator, parts)
         self.state_size: int = self.network.state_size
         """Floats it remembers of each agent, or of each lane if it is central; 0 when it is feed-forward."""
 
@@ -47,6 +49,8 @@ class Critic(nn.Module):
         if self.source == "env":
             return state
         dims = len(self.spec.obs.shape)
+        if self.spec.obs.parts:
+            return join(self.spec.obs.parts, prepared)
         if is_image(self.spec.obs.shape):
             return prepared.movedim(-4, -2).flatten(-2)
         return prepared.flatten(-1 - dims)

@@ -1,7 +1,7 @@
 """The network every actor and critic is: an optional image encoder, hidden layers, optional memory, a linear head.
 
 Orthogonal initialisation with gain sqrt(2) and a small last layer follow Huang et al. 2022, "The 37 Implementation
-Details of PPO"; the image encoder is the Nature CNN (Mnih et al. 2015).
+Details of PPO".
 """
 
 from __future__ import annotations
@@ -14,16 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sfmarl.models.convolutions import ConvEncoder
+from sfmarl.models.parts import PartsEncoder
 from sfmarl.models.recurrence import Memory, Recurrence, RnnKind
 from sfmarl.models.sharing import AgentBias, SetLinear, initialise_with_ids, into_groups, out_of_groups
-
-_CONV_LAYERS = ((32, 8, 4), (64, 4, 2), (64, 3, 1))
-"""Nature CNN: (channels, kernel, stride) of each layer."""
-_SMALL_CONV_LAYERS = ((16, 3, 1), (32, 3, 1))
-"""For images smaller than the Nature CNN's receptive field (36 pixels): grids and boards."""
-_NATURE_MIN_SIDE = 36
-_IMAGE_MIN_SIDE = 8
-"""A smaller board is seen whole by the hidden layers, in a tenth of the time: connect four has 84 entries."""
+from sfmarl.specs import ObsPart, is_image
 
 
 @dataclass(frozen=True)
@@ -46,45 +41,6 @@ class NetConfig:
     """Units of the recurrent layer."""
 
 
-def is_image(shape: tuple[int, ...]) -> bool:
-    """Whether observations of `shape` are images (height, width, channels); a smaller board is a list of features."""
-    return len(shape) == 3 and min(shape[:2]) >= _IMAGE_MIN_SIDE
-
-
-class ConvEncoder(nn.Module):
-    """Image rows [..., H, W, C] -> features; one stack of convolutions per parameter set."""
-
-    def __init__(self, shape: tuple[int, ...], num_sets: int, generator: torch.Generator) -> None:
-        super().__init__()
-        height, width, channels = shape
-        layers = _CONV_LAYERS if min(height, width) >= _NATURE_MIN_SIDE else _SMALL_CONV_LAYERS
-        self.strides = [stride for _, _, stride in layers]
-        self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
-        for outputs, kernel, stride in layers:
-            weight = nn.Parameter(torch.empty(num_sets, outputs, channels, kernel, kernel))
-            with torch.no_grad():
-                for w in weight:
-                    nn.init.orthogonal_(w, math.sqrt(2.0), generator)
-            self.weights.append(weight)
-            self.biases.append(nn.Parameter(torch.zeros(num_sets, outputs)))
-            channels, height, width = outputs, (height - kernel) // stride + 1, (width - kernel) // stride + 1
-        self.features = channels * height * width
-
-    def forward(self, x: Tensor, group_sets: list[int]) -> Tensor:
-        """Encode x [..., H, W, C] with set 0, or groups x [G, M, H, W, C], group g with set `group_sets[g]`."""
-        if len(group_sets) == 1:
-            return self._encode(x.reshape(-1, *x.shape[-3:]), group_sets[0]).reshape(*x.shape[:-3], -1)
-        return torch.stack([self._encode(rows, s) for rows, s in zip(x, group_sets, strict=True)])
-
-    def _encode(self, rows: Tensor, set_index: int) -> Tensor:
-        x = rows.movedim(-1, -3)
-        # bytes are pixels in [0, 255]; a float image is already scaled by whoever made it
-        x = x.float() / 255.0 if x.dtype == torch.uint8 else x.float()
-        for weight, bias, stride in zip(self.weights, self.biases, self.strides, strict=True):
-            x = F.conv2d(x, weight[set_index], bias[set_index], stride).relu_()
-        return x.flatten(1)
-
-
 class SetNetwork(nn.Module):
     """Rows [..., A, *shape] -> outputs [..., A, outputs], each agent with its parameter set and, if wanted, its id.
 
@@ -99,12 +55,18 @@ class SetNetwork(nn.Module):
         config: NetConfig,
         head_gain: float,
         generator: torch.Generator,
+        parts: tuple[ObsPart, ...] = (),
     ) -> None:
+        """`parts` is the layout of flat rows that hold images (see `ObsSpec.parts`)."""
         super().__init__()
         self.shape, self.parameter_set = shape, parameter_set
         self.num_agents, self.num_sets = len(parameter_set), max(parameter_set) + 1
         self.activation, self.layer_norm = config.activation, config.layer_norm
-        self.conv = ConvEncoder(shape, self.num_sets, generator) if is_image(shape) else None
+        self.conv: PartsEncoder | ConvEncoder | None = None
+        if parts:
+            self.conv = PartsEncoder(parts, self.num_sets, generator)
+        elif is_image(shape):
+            self.conv = ConvEncoder(shape, self.num_sets, generator)
         width = self.conv.features if self.conv else math.prod(shape)
         self.layers = nn.ModuleList()
         for units in config.hidden:

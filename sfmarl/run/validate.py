@@ -18,6 +18,7 @@ from sfmarl.errors import UsageError, nearest
 from sfmarl.specs import EnvSpec, TeamSpec
 
 _AT_LEAST: dict[str, float] = {
+    "frame_stack": 1,
     "seed": 0,
     "env_steps": 1,
     "wall_seconds": 0,
@@ -261,4 +262,4 @@ def _check_same_spaces(policy: str, teams: list[TeamSpec]) -> None:
 def _interface(team: TeamSpec) -> tuple:
     act = team.action
     bounds = tuple(None if bound is None else bound.tobytes() for bound in (act.low, act.high))
-    return len(team.agents), team.obs, team.has_mask, act.kind, act.nvec, act.start, act.env_shape, bounds
+    return len(team.agents), team.obs, team.has_mask, act.kind, act.nvec, act.start, act.env_shape, act.parts, bounds

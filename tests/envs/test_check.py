@@ -10,8 +10,10 @@ from scripted_envs import ChaosEnv, ScriptedEnv
 
 from sfmarl.config import Config
 from sfmarl.envs.check import check_env, half_interval
+from sfmarl.envs.describe import memory_facts
 from sfmarl.envs.registry import register_env
 from sfmarl.errors import UsageError
+from sfmarl.specs import ActionSpec, EnvSpec, ObsSpec, TeamSpec
 
 
 def report(factory, name, **kwargs):
@@ -101,18 +103,14 @@ def test_a_wrong_dtype_and_a_value_outside_the_space_are_warnings():
     assert "outside its declared space" in text(report(outside, "outside"))
 
 
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"rewards": {"x_0": np.nan, "x_1": 0.0}}, "rewards of team 'x' are not finite"),
-        ({"obs": {"x_0": np.full(3, np.inf, np.float32), "x_1": np.zeros(3, np.float32)}}, "observations of team 'x'"),
-    ],
-)
-def test_what_is_not_finite_is_a_problem(changes, words):
-    found = report(scripted(**changes), words)
+def test_what_is_not_finite_is_a_problem():
+    found = report(scripted(rewards={"x_0": np.nan, "x_1": 0.0}), "bad rewards")
     assert not found.ok
     assert "cannot be trained on" in found.lines()[0]
-    assert words in found.lines()[-1]
+    assert "agent 'x_0': reward: expected a finite number, got nan" in found.lines()[-1]
+    blind = {"x_0": np.zeros(3, np.float32), "x_1": np.full(3, np.inf, np.float32)}
+    with pytest.raises(UsageError, match=r"agent 'x_1': inf at 0: observations must be finite.*Clip"):
+        report(scripted(obs=blind), "bad observations")
 
 
 def test_an_environment_that_breaks_while_it_is_played_is_a_problem():
@@ -197,3 +195,31 @@ def test_rewards_that_cancel_out_in_a_team_that_takes_turns():
     kwargs = {"max_cycles": 3}
     found = check_env(Config("pettingzoo.classic.rps_v2:env", env_kwargs=kwargs, teams="all"), max_episodes=20)
     assert any("opponents need policies of their own" in warning for warning in found.warnings)
+
+
+def test_spaces_are_told_in_words():
+    found = text(check_env(Config("space_envs:Seeing", frame_stack=2), max_seconds=0.2))
+    assert "a vector of 12 numbers and image 'camera' (6, 7, 6); each image has convolutions of its own" in found
+    assert "images of bytes take four times their size" in found
+    assert "its action of parts (0, 1) is learned as one multi-discrete action" in found
+    assert "the last 2 frames are seen side by side" in found
+    found = text(check_env(Config("space_envs:Echo", env_kwargs={"actions": "boxes"}), max_seconds=0.2))
+    assert "(go, turn) is learned as one continuous action" in found
+    assert "drawn from a Gaussian, stored as drawn, and clipped to the bounds only for the environment" in found
+
+
+def test_the_memory_of_large_observations_is_told():
+    spec = EnvSpec(
+        "big",
+        (
+            TeamSpec("small", (0,), ObsSpec((9,), np.dtype(np.float32)), ActionSpec("discrete", (2,), (0,))),
+            TeamSpec("big", (1, 2), ObsSpec((84, 84, 12), np.dtype(np.uint8)), ActionSpec("discrete", (2,), (0,))),
+        ),
+        state_shape=(1_000_000,),
+    )
+    facts, warnings = memory_facts(Config("big", rollout=31, ring=2, num_envs_per_worker=10), spec)
+    # 2 x 32 x 2 x 84672 and 2 x 32 x 2 x 4000000 bytes
+    expected = "10.8 MB of slots per environment (ring 2 x 32 steps x 2 x 84.7 kB), 108.4 MB per worker of 10"
+    assert facts == [f"observations of team 'big': {expected} environments"]
+    assert len(warnings) == 1 and "512.0 MB" in warnings[0] and "--state-source joint" in warnings[0]
+    assert memory_facts(Config("big", rollout=31, num_envs_per_worker=400), spec)[1][0].endswith("--rollout")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from gymnasium import spaces
 
-from sfmarl.envs.codec import ActionCodec, CodecError, ObsCodec, illegal_rows, write_masks
+from sfmarl.envs.codec import ActionCodec, CodecError, ObsCodec, decode_actions, illegal_rows, write_masks
+from sfmarl.envs.leaves import all_finite, leaves
+from sfmarl.envs.rows import random_actions
 from sfmarl.errors import UsageError
-from sfmarl.specs import ActionSpec
+from sfmarl.specs import ActionSpec, ObsPart, ObsSpec, PolicySpec
 
 FIVE = ActionSpec("discrete", nvec=(5,), start=(0,))
 
@@ -87,6 +91,106 @@ def test_what_does_not_fit_says_what_was_expected_and_what_came(space, raw, word
         assert word in str(caught.value)
 
 
+PICTURE = spaces.Box(0, 255, (12, 10, 3), np.uint8)
+MIXED = spaces.Dict(
+    {
+        "camera": PICTURE,
+        "grid": spaces.Box(0, 1, (2, 6, 7), np.float32),
+        "speed": spaces.Box(-np.inf, np.inf, (2,), np.float64),
+        "turn": spaces.Discrete(3),
+    }
+)
+
+
+def test_images_in_a_dict_stay_images_behind_the_vector():
+    codec = ObsCodec(MIXED, FIVE)
+    assert codec.spec.dtype == np.float32
+    assert codec.spec.parts == (
+        ObsPart("vector", (5,)),
+        ObsPart("camera", (12, 10, 3), is_bytes=True),
+        # channels come first in this one
+        ObsPart("grid", (6, 7, 2)),
+    )
+    MIXED.seed(0)
+    raws = [MIXED.sample() for _ in range(4)]
+    out = np.full((2, 2, *codec.spec.shape), np.nan, np.float32)
+    codec.write(raws, out)
+    for raw, row in zip(raws, out.reshape(4, -1), strict=True):
+        np.testing.assert_array_equal(row[:2], raw["speed"].astype(np.float32))
+        np.testing.assert_array_equal(row[2:5], np.eye(3)[raw["turn"]])
+        np.testing.assert_array_equal(row[5:365].reshape(12, 10, 3), raw["camera"])
+        np.testing.assert_array_equal(row[365:].reshape(6, 7, 2), raw["grid"].transpose(1, 2, 0))
+        np.testing.assert_array_equal(codec.one(raw), row)
+    masked = ObsCodec(spaces.Dict({"observation": MIXED, "action_mask": spaces.MultiBinary(5)}), FIVE)
+    assert masked.spec == codec.spec
+    with pytest.raises(CodecError, match=r"part 'camera': expected shape \(12, 10, 3\), got \(12, 10, 1\)"):
+        codec.one({**raws[0], "camera": raws[0]["camera"][..., :1]})
+
+
+def test_bytes_beside_flags_stay_bytes():
+    space = spaces.Tuple((PICTURE, spaces.Discrete(4), spaces.MultiBinary(2)))
+    codec = ObsCodec(space, FIVE)
+    assert codec.spec.dtype == np.uint8
+    assert codec.spec.parts == (ObsPart("vector", (6,)), ObsPart("0", (12, 10, 3), is_bytes=True))
+    space.seed(0)
+    picture, turn, flags = raw = space.sample()
+    assert codec.one(raw).tolist() == [*np.eye(4)[turn], *flags, *picture.ravel()]
+    with pytest.raises(CodecError, match="tuple of 3"):
+        codec.one((*raw, 1))
+
+
+def test_the_layout_survives_a_checkpoint():
+    obs = ObsCodec(MIXED, FIVE).spec
+    spec = PolicySpec("p", obs, FIVE, False, (0, "b"), (0, 0))
+    assert PolicySpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
+    old = spec.to_json()
+    del old["obs"]["parts"], old["action"]["parts"]
+    assert PolicySpec.from_json(old).obs.parts == ()
+
+
+@pytest.mark.parametrize("shape", [(4, 40, 40), (84, 84)])
+def test_pixels_are_stored_height_width_channels(shape):
+    space = spaces.Box(0, 255, shape, np.uint8)
+    codec = ObsCodec(space, FIVE)
+    space.seed(0)
+    raws = [space.sample() for _ in range(2)]
+    out = np.zeros((2, 1, *codec.spec.shape), np.uint8)
+    codec.write(raws, out)
+    for raw, row in zip(raws, out[:, 0], strict=True):
+        np.testing.assert_array_equal(row, raw.transpose(1, 2, 0) if raw.ndim == 3 else raw[..., None])
+
+
+@pytest.mark.parametrize("shape", [(3, 3, 2), (5, 3, 3), (27, 5), (2, 4, 4)])
+def test_what_is_too_small_for_an_image_keeps_its_shape(shape):
+    assert ObsCodec(spaces.Box(-1, 1, shape), FIVE).spec == ObsSpec(shape, np.dtype(np.float32))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_numbers_that_are_not_finite_are_refused_and_those_out_of_bounds_are_not(value):
+    codec = ObsCodec(spaces.Box(-1, 1, (3,)), FIVE)
+    assert codec.one(np.array([7.0, 0, -9.0], np.float32)).tolist() == [7, 0, -9]
+    with pytest.raises(CodecError, match=rf"{value} at 1: observations must be finite"):
+        codec.one(np.array([0.0, value, 0.0], np.float32))
+    with pytest.raises(CodecError, match="must be finite"):
+        ObsCodec(spaces.Dict({"a": spaces.Box(-1, 1, (1,)), "b": spaces.Discrete(2)}), FIVE).one({"a": [value], "b": 1})
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_all_finite_agrees_with_numpy(dtype):
+    rng = np.random.default_rng(0)
+    largest = np.finfo(dtype).max
+    for size in (0, 1, 7, 300):
+        rows = (rng.normal(size=(size, 2)) * 10).astype(dtype)
+        assert all_finite(rows) and all_finite(rows[:, 1])
+        if size:
+            rows[size // 2, 1] = -largest
+            # its square overflows, it is finite all the same
+            assert all_finite(rows)
+            for bad in (np.nan, np.inf, -np.inf):
+                rows[size // 2, 1] = bad
+                assert not all_finite(rows) and not all_finite(rows[:, 1]) and all_finite(rows[:, 0])
+
+
 def test_one_short_and_one_long_observation_do_not_make_up_for_each_other():
     codec = ObsCodec(spaces.Box(-1, 1, (3,)), FIVE)
     with pytest.raises(CodecError):
@@ -153,9 +257,72 @@ def test_integer_boxes_are_rounded():
     assert moves[0] in space
 
 
-def test_other_action_spaces_are_refused():
-    with pytest.raises(UsageError, match=r"Dict.*use Discrete"):
-        ActionCodec(spaces.Dict({"a": spaces.Discrete(2)}))
+@pytest.mark.parametrize(
+    ("space", "words"),
+    [
+        (spaces.Text(3), "not supported; use Discrete"),
+        (spaces.Tuple((spaces.Discrete(2), spaces.Text(3))), "not supported; use Discrete"),
+        (spaces.Dict({"move": spaces.Box(-1, 1), "talk": spaces.Discrete(3)}), "mixes discrete and continuous"),
+        (spaces.Tuple(()), "is empty"),
+    ],
+)
+def test_other_action_spaces_are_refused(space, words):
+    with pytest.raises(UsageError, match=words):
+        ActionCodec(space)
+
+
+NESTED = [
+    spaces.Tuple((spaces.Discrete(3, start=1), spaces.MultiDiscrete([2, 4]), spaces.MultiBinary(2))),
+    spaces.Dict({"walk": spaces.Discrete(5), "hands": spaces.Tuple((spaces.Discrete(2), spaces.Discrete(3)))}),
+    spaces.Tuple((spaces.Box(-0.1, 0.1, (2, 2), np.float64), spaces.Box(0, 9, (1,), np.int32))),
+    spaces.Dict({"turn": spaces.Box(-1, 1, (), np.float32), "go": spaces.Box(-np.inf, 2.0, (3,), np.float32)}),
+]
+
+
+def assert_same(action, other):
+    if isinstance(action, dict):
+        assert action.keys() == other.keys()
+        action, other = tuple(action.values()), tuple(other.values())
+    if isinstance(action, tuple):
+        for one, two in zip(action, other, strict=True):
+            assert_same(one, two)
+    else:
+        assert type(action) is type(other)
+        np.testing.assert_array_equal(action, other)
+
+
+@pytest.mark.parametrize("space", NESTED)
+def test_nested_actions_are_one_stored_action(space):
+    spec = ActionCodec(space).spec
+    assert spec.kind == ("continuous" if any(isinstance(s, spaces.Box) for _, s in leaves(space)) else "multi_discrete")
+    rng = np.random.default_rng(0)
+    stored = random_actions(spec, (2, 3), rng) if spec.kind != "continuous" else rng.normal(0, 5, (2, 3, *spec.shape))
+    policy = PolicySpec("p", ObsSpec((1,), np.dtype(np.float32)), spec, False, (0,), (0,))
+    # what a checkpoint keeps decodes alike
+    kept = PolicySpec.from_json(json.loads(json.dumps(policy.to_json()))).action
+    assert kept.parts == spec.parts
+    for rows, again in zip(decode_actions(spec, stored), decode_actions(kept, stored), strict=True):
+        for action, other in zip(rows, again, strict=True):
+            assert space.contains(action)
+            assert_same(action, other)
+
+
+def test_nested_discrete_parts_keep_their_columns():
+    decode = ActionCodec(NESTED[1]).decode
+    # keys of a Dict in its own order: hands, then walk
+    assert decode(np.array([[[1, 2, 4]]], np.int32)) == [[{"hands": (1, 2), "walk": 4}]]
+
+
+def test_masks_of_nested_actions_follow_the_parts():
+    spec = ActionCodec(NESTED[1]).spec
+    out = np.zeros((2, 10), bool)
+    hands, walk = ([1, 0], [0, 0, 1]), np.array([1, 0, 0, 0, 1])
+    write_masks([{"walk": walk, "hands": hands}, None], out, spec)
+    assert out.astype(int).tolist() == [[1, 0, 0, 0, 1, 1, 0, 0, 0, 1], [1] * 10]
+    with pytest.raises(CodecError, match="'walk'"):
+        write_masks([{"hands": hands}], out[:1], spec)
+    with pytest.raises(CodecError, match="Dict actions only"):
+        write_masks([{"hands": hands}], out[:1], FIVE)
 
 
 def test_masks_are_flat_arrays_or_one_array_per_component():

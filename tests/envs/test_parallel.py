@@ -55,7 +55,8 @@ def test_every_row_is_what_the_env_said(masks, teams, chaos):
                         got[agent] = team.action.start[0]
             assert copies[e].received[-1] == got
             if spec.state_shape is not None:
-                expected = [copies[e].t, len(copies[e].agents)]
+                over = ended[e] and not any(row.truncated[e].any() for row in outcome)
+                expected = [0, 0] if over else [copies[e].t, len(copies[e].agents)]
                 assert all(row.state[e].tolist() == expected for row in following)
         rows = following
         done = np.flatnonzero(~running | ended).tolist()
@@ -267,6 +268,23 @@ def test_continuous_actions_are_clipped_and_never_alias_the_slot():
     assert got["x_1"].tolist() == [[-0.5, 0.0]]
     assert got["x_0"].dtype == np.float64
     assert not np.shares_memory(got["x_0"], stored)
+
+
+def test_the_state_of_what_is_over_is_not_asked_for():
+    class Falls(ScriptedEnv):
+        def state(self):
+            return np.full(2, {1: 1.0}[len(self.agents)])
+
+    one = {"listed": ["x_0"], "obs": ["x_0"]}
+    end = {"listed": [], "obs": ["x_0"], "term": {"x_0": True}}
+    env = build([Falls(["x_0"], [one] * 12 + [end]) for _ in range(2)])
+    assert env.spec.state_shape == (2,)
+    rows, outcome = poisoned(env.spec, 2)
+    env.reset([0, 1], rows)
+    running = np.array([True, True])
+    for _ in range(12):
+        ended = env.step([np.zeros((2, 1), np.int32)], running, rows, outcome)
+    assert ended.all() and not rows[0].state.any()
 
 
 def test_close_closes_every_copy_and_reports_the_first_failure():

@@ -112,7 +112,10 @@ def test_spaces_redrawn_at_reset_are_refused():
     [
         ({"possible_agents": [], "script": [{"listed": [], "obs": []}]}, ["possible_agents"]),
         ({"obs_space": spaces.Sequence(spaces.Discrete(2))}, ["'x_0'", "Sequence"]),
-        ({"act_space": spaces.Tuple([spaces.Discrete(2)])}, ["'x_0'", "Tuple"]),
+        (
+            {"act_space": spaces.Tuple([spaces.Discrete(2), spaces.Box(0, 1)])},
+            ["'x_0'", "mixes discrete and continuous"],
+        ),
         ({"obs_space": spaces.Box(0, 1, (9,))}, ["'x_0'", "(9,)", "(3,)"]),
         ({"obs_space": None}, ["observation_space('x_0')", "None"]),
         ({"script": [BOTH, {**BOTH, "obs": None}]}, ["step()", "TypeError"]),
