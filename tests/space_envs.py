@@ -60,7 +60,7 @@ class Echo(ParallelEnv):
 
 VIEW = spaces.Dict(
     {
-        "camera": spaces.Box(0, 255, (6, 7, 3), np.uint8),
+        "camera": spaces.Box(0, 255, (8, 9, 3), np.uint8),
         "pose": spaces.Box(-1, 1, (2,), np.float64),
         "mode": spaces.Discrete(4),
     }
@@ -94,7 +94,7 @@ class Seeing(ParallelEnv):
         for agent in self.possible_agents:
             self._wanted = int(self._rng.integers(2))
             mask = np.array([1, 1, self._rng.integers(2), *((1, 0) if self._rng.random() < 0.5 else (0, 1))], np.int8)
-            camera = self._rng.integers(0, 100, (6, 7, 3)).astype(np.uint8) + np.uint8(150 * self._wanted)
+            camera = self._rng.integers(0, 100, (8, 9, 3)).astype(np.uint8) + np.uint8(150 * self._wanted)
             pose, mode = self._rng.uniform(-1, 1, 2), int(self._rng.integers(4))
             view = {"camera": camera, "pose": pose, "mode": mode}
             if agent == 1 and self._t == self._bad_at:

@@ -114,7 +114,7 @@ class AecTurnEnv:
                 if self._turn.truncated:
                     # nobody acts on it; most environments answer with zeros
                     action_mask[...] = True
-                elif not write_mask(codec.mask_of(self._raw, self._info), action_mask, codec.action.spec.nvec):
+                elif not write_mask(codec.mask_of(self._raw, self._info), action_mask, codec.action.spec):
                     raise CodecError("its action mask leaves no legal action")
         except CodecError as error:
             raise RunError(f"{self._where()}: agent {self._agent!r}: observation: {error}") from error

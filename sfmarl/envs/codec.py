@@ -85,11 +85,16 @@ class ObsCodec:
 
     def write_one(self, raw: Any, out: np.ndarray) -> None:
         """Write one observation into `out` [*shape], a row of its own. Raises CodecError like `write`."""
-        if self._keys is not None or self._flattened is not None:
-            raw = self._plain(raw)
+        if self._box is None or self._box.is_image:
+            self.write([raw], out[None])
+            return
+        if self._key is not None:
+            raw = self._pick(raw, self._key)
         array = raw if isinstance(raw, np.ndarray) else np.asarray(raw)
         self._check(array, self.spec.shape)
         out[...] = array
+        if out.dtype.kind == "f":
+            require_finite(out, out.ndim)
 
     def one(self, raw: Any) -> np.ndarray:
         """Return one observation as it is stored, [*shape]. Raises CodecError."""
@@ -228,13 +233,13 @@ def write_masks(raws: Sequence[Any], out: np.ndarray, action: ActionSpec | None 
     out[...] = np.array(flat, bool).reshape(out.shape)
 
 
-def write_mask(raw: Any, out: np.ndarray, nvec: Sequence[int]) -> bool:
+def write_mask(raw: Any, out: np.ndarray, action: ActionSpec) -> bool:
     """Write one action mask into `out` [n]; return whether every component has a legal choice. Raises CodecError."""
     if isinstance(raw, np.ndarray) and raw.shape == out.shape:
         out[...] = raw
     else:
-        write_masks([raw], out[None])
-    return bool(np.count_nonzero(out)) if len(nvec) == 1 else not illegal_rows(out, nvec)
+        write_masks([raw], out[None], action)
+    return bool(np.count_nonzero(out)) if len(action.nvec) == 1 else not illegal_rows(out, action.nvec)
 
 
 def illegal_rows(masks: np.ndarray, nvec: Sequence[int]) -> np.ndarray:

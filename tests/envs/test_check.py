@@ -199,7 +199,7 @@ def test_rewards_that_cancel_out_in_a_team_that_takes_turns():
 
 def test_spaces_are_told_in_words():
     found = text(check_env(Config("space_envs:Seeing", frame_stack=2), max_seconds=0.2))
-    assert "a vector of 12 numbers and image 'camera' (6, 7, 6); each image has convolutions of its own" in found
+    assert "a vector of 12 numbers and image 'camera' (8, 9, 6); each image has convolutions of its own" in found
     assert "images of bytes take four times their size" in found
     assert "its action of parts (0, 1) is learned as one multi-discrete action" in found
     assert "the last 2 frames are seen side by side" in found

@@ -95,7 +95,7 @@ PICTURE = spaces.Box(0, 255, (12, 10, 3), np.uint8)
 MIXED = spaces.Dict(
     {
         "camera": PICTURE,
-        "grid": spaces.Box(0, 1, (2, 6, 7), np.float32),
+        "grid": spaces.Box(0, 1, (2, 8, 9), np.float32),
         "speed": spaces.Box(-np.inf, np.inf, (2,), np.float64),
         "turn": spaces.Discrete(3),
     }
@@ -109,7 +109,7 @@ def test_images_in_a_dict_stay_images_behind_the_vector():
         ObsPart("vector", (5,)),
         ObsPart("camera", (12, 10, 3), is_bytes=True),
         # channels come first in this one
-        ObsPart("grid", (6, 7, 2)),
+        ObsPart("grid", (8, 9, 2)),
     )
     MIXED.seed(0)
     raws = [MIXED.sample() for _ in range(4)]
@@ -119,7 +119,7 @@ def test_images_in_a_dict_stay_images_behind_the_vector():
         np.testing.assert_array_equal(row[:2], raw["speed"].astype(np.float32))
         np.testing.assert_array_equal(row[2:5], np.eye(3)[raw["turn"]])
         np.testing.assert_array_equal(row[5:365].reshape(12, 10, 3), raw["camera"])
-        np.testing.assert_array_equal(row[365:].reshape(6, 7, 2), raw["grid"].transpose(1, 2, 0))
+        np.testing.assert_array_equal(row[365:].reshape(8, 9, 2), raw["grid"].transpose(1, 2, 0))
         np.testing.assert_array_equal(codec.one(raw), row)
     masked = ObsCodec(spaces.Dict({"observation": MIXED, "action_mask": spaces.MultiBinary(5)}), FIVE)
     assert masked.spec == codec.spec

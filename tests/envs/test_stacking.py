@@ -62,7 +62,7 @@ NESTED = spaces.Dict(
     {
         "observation": spaces.Dict(
             {
-                "camera": spaces.Box(0, 255, (6, 7, 2), np.uint8),
+                "camera": spaces.Box(0, 255, (8, 9, 2), np.uint8),
                 "grey": spaces.Box(0, 255, (8, 8), np.uint8),
                 "first": spaces.Box(0, 255, (3, 9, 9), np.uint8),
                 "pose": spaces.Box(-1, 1, (2,), np.float32),
@@ -187,7 +187,7 @@ def test_a_run_stores_stacked_frames_with_masks():
     team = env.spec.teams[0]
     assert team.has_mask
     shapes = {part.name: part.shape for part in team.obs.parts}
-    assert (shapes["camera"], shapes["grey"]) == ((6, 7, 8), (8, 8, 4))
+    assert (shapes["camera"], shapes["grey"]) == ((8, 9, 8), (8, 8, 4))
     assert shapes["first"] == (9, 9, 12)
     rows, outcome = new_obs_rows(env.spec, 2), new_outcome_rows(env.spec, 2)
     for row in rows:

@@ -90,7 +90,7 @@ def test_pictures_beside_vectors_with_masks_train_and_act(tmp_path):
     hp = Hyperparameters(critic="state", hidden=(8,), epochs=1)
     result = train(serial(tmp_path / "run", "space_envs:Seeing", hp=hp, frame_stack=2))
     spec = latest(result.run_dir).read_policy("agent").spec
-    assert [(part.name, part.shape) for part in spec.obs.parts] == [("vector", (12,)), ("camera", (6, 7, 6))]
+    assert [(part.name, part.shape) for part in spec.obs.parts] == [("vector", (12,)), ("camera", (8, 9, 6))]
     assert read_config(result.run_dir / "config.json").frame_stack == 2
     assert any(record.get("learner/agent/ratio_max_first", 1) < 1e-4 for record in result.metrics())
     policy = sfmarl.load_policy(result.run_dir)
@@ -105,7 +105,7 @@ def test_pictures_beside_vectors_with_masks_train_and_act(tmp_path):
     ("bad", "words"),
     [
         ("nan", ["agent 1", "observation: part 'pose': nan at 1", "must be finite"]),
-        ("shape", ["agent 1", "part 'camera'", "(6, 7, 3)", "(5, 7, 3)"]),
+        ("shape", ["agent 1", "part 'camera'", "(8, 9, 3)", "(7, 9, 3)"]),
         ("dtype", ["agent 1", "part 'camera'", "uint8", "float64"]),
         ("mask", ["agent 1", "leaves no legal action"]),
         ("reject", ["step() raised ValueError: illegal", "It was sent {0: ("]),
