@@ -163,3 +163,26 @@ def test_a_scripted_team_learns_nothing_and_is_in_no_checkpoint(tmp_path):
     assert latest(tmp_path / "run").policy_names == ("adversary",)
     assert result.summary["agent_steps"] == 3 * result.summary["env_steps"]
     assert set(result.summary["evaluation"]["teams"]) == {"adversary", "agent"}
+
+
+def highest(obs, action_mask, team, rng):
+    """The last legal action."""
+    return action_mask.shape[-1] - 1 - action_mask[..., ::-1].argmax(-1)
+
+
+def test_turns_against_a_script_and_against_a_frozen_policy_with_memory(tmp_path):
+    """The environment refuses illegal moves, so masks reach scripts and frozen policies, too; lag 0 means ratio 1."""
+    env = "pettingzoo.classic.tictactoe_v3"
+    pytest.importorskip(env)
+    hp = replace(config(tmp_path).hp, critic="own", actor_rnn="gru", rnn_size=8)
+    script = {"player_2": {"script": "tests.test_players:highest"}}
+    shared = {"env": env, "env_steps": 800, "hp": hp, "mode": "serial", "final_eval_episodes": 2}
+    first = train(config(tmp_path / "first", players=script, **shared))
+    assert 0 < first.summary["agent_steps"] < 0.6 * first.summary["env_steps"]
+    frozen = {"player_1": {"frozen": str(tmp_path / "first")}}
+    second = train(config(tmp_path / "second", players=frozen, **shared))
+    assert set(latest(tmp_path / "second").policy_names) == {"player_1", "player_2"}
+    for result, policy in ((first, "player_1"), (second, "player_2")):
+        name = f"learner/{policy}/ratio_max_first"
+        ratios = [record[name] for record in result.metrics() if name in record]
+        assert ratios and max(ratios) < 1e-4
