@@ -15,6 +15,9 @@ from sfmarl.errors import RunError
 from sfmarl.seeding import generator_state, numpy_generator, restore_generator
 from sfmarl.specs import EnvSpec
 
+MAX_IDLE_EPISODES = 100
+"""So many episodes in a row without a single turn are taken for an environment that never lets anybody act."""
+
 
 class AecTurnEnv:
     """One AECEnv (see `TurnEnv` for the contract).
@@ -39,6 +42,7 @@ class AecTurnEnv:
         self._seed: int | None = None
         self._episode = 0
         self._step = 0
+        self._idle = 0
         self._turn: Turn | None = None
         self._raw: Any = None
         self._info: Any = None
@@ -49,6 +53,9 @@ class AecTurnEnv:
 
     def reset(self, seed: int | None = None) -> None:
         """See `TurnEnv.reset`."""
+        self._idle = 0 if self._step or not self._episode else self._idle + 1
+        if self._idle == MAX_IDLE_EPISODES:
+            raise RunError(f"{self._where()}: {self._idle} episodes in a row ended before any agent could act")
         self._episode += 1
         self._step = 0
         self._turn = None

@@ -258,3 +258,22 @@ def test_streams_go_on_where_they_were():
     np.testing.assert_equal(
         [turn[:4] for turn in played(other, 5, 99, chooser())], [turn[:4] for turn in played(one, 5, None, chooser())]
     )
+
+
+def test_an_environment_that_lets_nobody_act_is_an_error():
+    class Empty(ChaosTurns):
+        def reset(self, seed=None, options=None):
+            super().reset(seed, options)
+            if self.moves:
+                self.agents = []
+
+    scripted = Empty(chaos=0.0)
+    found = probe_turns(ChaosTurns(chaos=0.0), "scripted")
+    env = AecTurnEnv(scripted, 0, found.spec, found.codecs)
+    env.reset(1)
+    env.turn()
+    env.act(np.int32(0))
+    with pytest.raises(RunError, match="100 episodes in a row ended before any agent could act"):
+        for _ in range(200):
+            env.reset()
+            assert env.turn() is None
