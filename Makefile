@@ -21,7 +21,7 @@ train: $(STAMP) ## Train MAPPO on mpe2 simple_spread asynchronously (2M env-step
 test: $(STAMP) ## Run the fast tests
 	$(BIN)/python -m pytest -m "not slow" $(ARGS)
 
-test-all: $(STAMP) ## Run all tests, the slow ones too
+test-all: $(VENV)/.sfmarl-envs ## Run all tests, the slow ones too, with the environments they use
 	$(BIN)/python -m pytest $(ARGS)
 
 lint: $(STAMP) ## Check style, format, spelling and import layers
@@ -48,6 +48,10 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "sfmarl: '$(PYTHON) -m venv' failed; its venv module may be a package of its own (python3-venv on Debian and Ubuntu)." >&2; exit 2; }
 	$(INSTALL) "$$(grep -o '^torch==[^ ;]*' constraints.txt)"
 	$(INSTALL) -e '.[dev]'
+	@touch $@
+
+$(VENV)/.sfmarl-envs: $(STAMP)
+	$(INSTALL) -e '.[dev,envs]'
 	@touch $@
 
 $(VENV)/.sfmarl-bench: $(STAMP)

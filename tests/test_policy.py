@@ -55,6 +55,14 @@ def test_agents_differ_and_may_be_missing(tmp_path):
     assert policy.act({}) == {}
 
 
+def test_numbers_that_are_not_finite_are_refused(tmp_path):
+    save_run(tmp_path, SPREAD)
+    seen = observations(["agent_0"], 18)
+    seen["agent_0"][3] = np.nan
+    with pytest.raises(UsageError, match="'agent_0' holds NaN or infinite numbers"):
+        load_policy(tmp_path).act(seen)
+
+
 def test_greedy_repeats_and_sampling_follows_the_seed(tmp_path):
     save_run(tmp_path, SPREAD)
     seen = observations(["agent_0", "agent_1", "agent_2"], 18)

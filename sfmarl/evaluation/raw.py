@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sfmarl.envs.codec import MASK_KEY, CodecError, ObsCodec, write_masks
+from sfmarl.envs.leaves import all_finite
 from sfmarl.envs.registry import probe_env
 from sfmarl.errors import UsageError
 from sfmarl.specs import AgentId, PolicySpec
@@ -50,6 +51,8 @@ class RawObservations:
         obs = _as_stored(spec, plain)
         if obs is None:
             obs = self._flattened(spec, team, agent, raw, plain)
+        elif obs.dtype.kind == "f" and not all_finite(obs):
+            raise UsageError(f"The observation of agent {agent!r} holds NaN or infinite numbers: {obs!r:.200}")
         return StoredRow(obs, _read_mask(spec, agent, action_mask))
 
     def _flattened(self, spec: PolicySpec, team: str, agent: AgentId, raw: Any, plain: Any) -> np.ndarray:

@@ -118,10 +118,11 @@ def test_the_learner_sees_what_the_actor_saw(sets, indexed, dtype):
 
 
 @pytest.mark.parametrize(("critic", "source"), [("own", "own"), ("state", "joint")])
+@pytest.mark.parametrize("rnn", ["none", "gru"])
 @pytest.mark.parametrize("parts", [PARTS, (CAMERA, GRID)], ids=["mixed", "images"])
-def test_an_update_is_on_policy_at_lag_zero_and_restores(critic, source, parts):
+def test_an_update_is_on_policy_at_lag_zero_and_restores(critic, source, parts, rnn):
     spec = mixed_spec(parts=parts, source=source)
-    hp = Hyperparameters(critic=critic, hidden=(8,), epochs=2, minibatches=2)
+    hp = Hyperparameters(critic=critic, hidden=(8,), epochs=2, minibatches=2, actor_rnn=rnn, critic_rnn=rnn)
     algo = PPO(spec, hp, CPU, seed=1)
     batch = acted_batch(spec, algo.actor)
     metrics = algo.update(batch, 0.0)
