@@ -7,34 +7,33 @@ from dataclasses import replace
 from typing import Any
 
 from sfmarl.config import Config
+from sfmarl.envs.infos import EpisodeInfos, parse_info_metrics
 from sfmarl.envs.parallel import ParallelVectorEnv
 from sfmarl.envs.probe import Probe, probe
 from sfmarl.envs.resolve import Factory, pettingzoo_ids, resolve, sibling_modules
 from sfmarl.envs.vector import VectorEnv
 from sfmarl.errors import RunError, UsageError
+from sfmarl.registry import Registry
 from sfmarl.specs import EnvSpec
 
-_factories: dict[str, Callable[..., Any] | str] = {}
-_descriptions: dict[str, str] = {}
+ENVS: Registry[Callable[..., Any] | str] = Registry("environment")
+"""Factories, or where they are (`module:callable`), by name."""
 
 
-def register_env(name: str, factory: Callable[..., Any] | str, description: str) -> None:
+def register_env(name: str, factory: Callable[..., Any] | str, description: str = "") -> None:
     """Register `factory` (a callable or "module:callable") as the environment called `name`.
 
     It is called with the environment's keyword arguments and returns a ParallelEnv or a gymnasium.Env; or, when its
-    signature has `num_envs` and `seeds`, with those too, and returns a VectorEnv. Worker processes import a name anew:
-    a factory that only the main script knows must be named `module:callable` instead.
+    signature has `num_envs` and `seeds`, with those too, and returns a VectorEnv. Worker processes know the name if
+    the module that registers it is among the run's `imports`.
     Raises UsageError when the name is taken by another factory.
     """
-    if _factories.get(name, factory) != factory:
-        raise UsageError(f"an environment called {name!r} is registered already")
-    _factories[name] = factory
-    _descriptions[name] = description
+    ENVS.register(name, factory, description)
 
 
 def list_envs() -> list[tuple[str, str]]:
     """Return (name, description): registered names, then what installed PettingZoo packages offer."""
-    found = sorted(_descriptions.items())
+    found: list[tuple[str, str]] = sorted(ENVS.entries())
     found += [(name, "MPE2 particle world") for name in sibling_modules("mpe2")]
     found += [(name, f"PettingZoo (pip install 'pettingzoo[{name.split('/')[0]}]')") for name in pettingzoo_ids()]
     return found
@@ -42,7 +41,7 @@ def list_envs() -> list[tuple[str, str]]:
 
 def is_native(name: str) -> bool:
     """Return whether the environment called `name` implements the vector protocol itself. Raises UsageError."""
-    return resolve(name, _factories).is_vector
+    return resolve(name, ENVS).is_vector
 
 
 def load_spec(config: Config) -> EnvSpec:
@@ -50,7 +49,7 @@ def load_spec(config: Config) -> EnvSpec:
 
     Raises UsageError when the environment cannot be found, built, or trained on.
     """
-    factory = resolve(config.env, _factories)
+    factory = resolve(config.env, ENVS)
     if factory.is_vector:
         env = _build_vector(factory, config, 1, [0])
         spec = env.spec
@@ -70,7 +69,7 @@ def probe_env(config: Config) -> Probe:
 
 def make_env(config: Config, render_mode: str | None = None) -> Any:
     """Return one ParallelEnv of `config`. Raises UsageError for a name of a native vector env, and like `load_spec`."""
-    factory = resolve(config.env, _factories)
+    factory = resolve(config.env, ENVS)
     if factory.is_vector:
         raise UsageError(f"{config.env} steps many environments at once; it has no single environment to build")
     return factory.make(_kwargs(config, render_mode))
@@ -84,7 +83,7 @@ def make_vector_env(config: Config, num_envs: int, seeds: Sequence[int], render_
     """
     if len(seeds) != num_envs:
         raise ValueError(f"{num_envs} envs need as many seeds, got {len(seeds)}")
-    factory = resolve(config.env, _factories)
+    factory = resolve(config.env, ENVS)
     if factory.is_vector:
         if render_mode is not None:
             raise UsageError(f"{config.env} is a native vector environment, which cannot render")
@@ -99,7 +98,9 @@ def make_vector_env(config: Config, num_envs: int, seeds: Sequence[int], render_
         for env in envs:
             env.close()
         raise
-    return ParallelVectorEnv(envs, list(seeds), found.spec, found.codecs)
+    wanted = parse_info_metrics(config.info_metrics)
+    infos = EpisodeInfos(wanted, found.spec, num_envs) if wanted else None
+    return ParallelVectorEnv(envs, list(seeds), found.spec, found.codecs, infos)
 
 
 def _kwargs(config: Config, render_mode: str | None) -> dict[str, Any]:
@@ -107,6 +108,8 @@ def _kwargs(config: Config, render_mode: str | None) -> dict[str, Any]:
 
 
 def _build_vector(factory: Factory, config: Config, num_envs: int, seeds: list[int]) -> VectorEnv:
+    if config.info_metrics:
+        raise UsageError(f"{config.env} is a native vector environment, which has no infos: leave out info_metrics")
     env = factory.make_vector(num_envs, seeds, config.env_kwargs)
     if config.teams != "auto":
         teams = ", ".join(team.name for team in env.spec.teams)

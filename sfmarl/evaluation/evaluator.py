@@ -11,9 +11,11 @@ from sfmarl.config import Config
 from sfmarl.envs.parallel import ParallelVectorEnv
 from sfmarl.envs.registry import make_vector_env
 from sfmarl.envs.rows import new_obs_rows, new_outcome_rows, random_actions
-from sfmarl.envs.vector import ObsRows
+from sfmarl.envs.vector import Informative, ObsRows
 from sfmarl.errors import RunError, UsageError
 from sfmarl.evaluation.result import Evaluation
+from sfmarl.monitor.episodes import Episodes
+from sfmarl.monitor.metrics import compute_metrics
 from sfmarl.seeding import seed_for
 from sfmarl.specs import AgentId, TeamSpec
 from sfmarl.statistics import Interval, mean_interval
@@ -99,7 +101,8 @@ class Evaluator:
         self._episodes, self._seed, self._greedy, self._max_steps = episodes, seed, greedy, max_episode_steps
         self._left = np.full(count, episodes // count) + (np.arange(count) < episodes % count)
         self._age = np.zeros(count, np.int64)
-        self._log = EpisodeLog(count, self.spec.num_agents)
+        infos = self._env.infos if isinstance(self._env, Informative) else None
+        self._log = EpisodeLog(count, self.spec.num_agents, infos)
         self._obs = new_obs_rows(self.spec, count)
         self._outcome = new_outcome_rows(self.spec, count)
         self._env.reset(np.arange(count), self._obs)
@@ -154,25 +157,30 @@ class Evaluator:
         return self._env.render(0)
 
     def result(self, checkpoint: str | None = None, baseline: Evaluation | None = None) -> Evaluation:
-        """Return the evaluation; callable once, when `done`."""
-        returns, lengths = self._log.drain() or (np.empty((0, self.spec.num_agents)), np.empty(0))
+        """Return the evaluation; callable once, when `done`. Raises UserCodeError when a user's metric fails."""
+        finished = self._log.drain()
+        if finished is None:
+            raise RuntimeError("no episode was played yet")
+        episodes = Episodes(self.spec, *finished)
         teams: dict[str, Interval] = {}
         agents: dict[AgentId, Interval] = {}
         first = 0
         for team in self.spec.teams:
-            own = returns[:, first : first + len(team.agents)]
+            own = episodes.returns[:, first : first + len(team.agents)]
             teams[team.name] = mean_interval(own.sum(axis=1))
             agents |= {agent: mean_interval(own[:, i]) for i, agent in enumerate(team.agents)}
             first += len(team.agents)
         return Evaluation(
             env=self.spec.env,
             env_version=env_version(self._config, self._env),
-            episodes=len(returns),
+            episodes=len(episodes.lengths),
             greedy=self._greedy,
             seed=self._seed,
             teams=teams,
             agents=agents,
-            length=mean_interval(lengths),
+            length=mean_interval(episodes.lengths),
+            infos={name: mean_interval(values) for name, values in episodes.info_columns().items()},
+            metrics=compute_metrics(episodes),
             checkpoint=checkpoint,
             baseline=baseline,
         )

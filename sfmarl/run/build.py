@@ -21,6 +21,7 @@ from sfmarl.workers.learner import LearnerWorker
 from sfmarl.workers.lockstep import LockstepSplit
 from sfmarl.workers.rollout import RolloutWorker
 from sfmarl.workers.routing import HomeRoute
+from sfmarl.workers.shaping import Shaping
 
 Report = Callable[[str, Any], None]
 """Sends (kind, payload) to the main process."""
@@ -41,8 +42,17 @@ def build_rollout(
         blocks = plane.blocks(worker=index, split=split)
         _tidy(blocks, plan.sync)
         env = make_vector_env(config, spec.envs_per_split, seeds)
+        shaping = [Shaping(config.reward, block) for block in blocks] if config.reward else []
         splits.append(
-            LockstepSplit(env, blocks, HomeRoute(blocks), generation, sync=plan.sync, team_reward=config.team_reward)
+            LockstepSplit(
+                env,
+                blocks,
+                HomeRoute(blocks),
+                generation,
+                sync=plan.sync,
+                team_reward=config.team_reward,
+                shaping=shaping,
+            )
         )
     return RolloutWorker(index, generation, splits, words, inbox, inference, report)
 

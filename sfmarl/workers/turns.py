@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from sfmarl.memory.weights import WeightStore
 from sfmarl.workers.episodes import EpisodeLog
 from sfmarl.workers.lanes import Lanes
 from sfmarl.workers.seating import HomeSeating, Players, Seating, frozen
+from sfmarl.workers.shaping import Shaping
 
 
 class TurnSplit:
@@ -28,18 +30,26 @@ class TurnSplit:
         sync: bool = False,
         seating: Seating | None = None,
         scratch: Sequence[Scratch] = (),
+        shaping: Sequence[Shaping] = (),
     ) -> None:
-        """`weights` are the policies' stores, by policy index; `scratch` is needed when `seating` freezes seats."""
+        """`weights` are the policies' stores, by policy index; `scratch` is needed when `seating` freezes seats.
+
+        `shaping` rewrites the rewards of each block; empty leaves them as they are.
+        """
         spec = envs[0].spec
         self.envs = envs
         self.blocks = blocks
-        self.episodes = EpisodeLog(len(envs), spec.num_agents)
+        self.episodes = EpisodeLog(len(envs), spec.num_agents, shaped=bool(shaping))
         self.env_steps = 0
         """Turns taken."""
         self.agent_steps = 0
         """Turns taken by learning players."""
         self.env_seconds = 0.0
-        self._lanes = [Lanes(block, generation, sync) for block in blocks]
+        self._shaping = shaping
+        self._lanes = [
+            Lanes(block, generation, sync, partial(self._shape, player) if shaping else None)
+            for player, block in enumerate(blocks)
+        ]
         self._weights = weights
         self._max_policy_lag = max_policy_lag
         self._sync = sync
@@ -82,6 +92,11 @@ class TurnSplit:
 
     def _lane(self, env: int, player: int, turn: Turn) -> int:
         return env * len(self.blocks[player].spec.team.agents) + turn.agent
+
+    def _shape(self, player: int, lane: int, ring: int, step: int) -> None:
+        env, agent = divmod(lane, len(self.blocks[player].spec.team.agents))
+        reward = self._shaping[player].lane(ring, step, lane)
+        self.episodes.add_agent_shaped(env, self._first_agent[player] + agent, reward)
 
     def _begin_episode(self, env: int) -> None:
         self._players[env] = self._seating.draw(env)
