@@ -76,7 +76,7 @@ class Config:
     callbacks: tuple[str, ...] = ()
     """Callbacks of the main process: `name` or `module:callable`, arguments as in `'name?key=value&key=value'`."""
     reward: str = ""
-    """Reward shaping: `name` or `module:callable`, arguments as for callbacks; empty = learn from the reward as it is."""
+    """Reward shaping: `name` or `module:callable`, arguments as for callbacks; empty = the reward as it is."""
     info_metrics: tuple[str, ...] = ()
     """Entries of the infos to report per episode and team: `key` (its last value), `key:sum` or `key:mean`."""
 

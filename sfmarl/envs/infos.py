@@ -62,7 +62,7 @@ class EpisodeInfos:
                     self._count[cell] += 1
 
     def take(self, envs: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
-        """Return key -> float64 [n, teams] of the episodes that ended in `envs` (NaN: never reported), and forget them."""
+        """Return key -> float64 [n, teams] of the episodes that ended in `envs` (NaN: not reported); forget them."""
         taken = {}
         for row, (key, mode) in self._metrics:
             values = np.full((len(envs), len(self._teams)), np.nan)
@@ -85,6 +85,6 @@ def _number(value: Any, key: str, agent: AgentId, where: Callable[[], str]) -> f
         return float(value if np.ndim(value) == 0 else np.asarray(value).item())
     except (TypeError, ValueError):
         raise RunError(
-            f"{where()}: agent {agent!r}: its info {key!r} is no number but {value!r:.100}; info_metrics can only report "
-            "numbers. Leave it out of --info-metrics."
+            f"{where()}: agent {agent!r}: its info {key!r} is no number but {value!r:.100}. "
+            "Leave it out of --info-metrics."
         ) from None

@@ -15,6 +15,7 @@ from sfmarl.monitor.console import Console
 from sfmarl.monitor.metrics import MetricsWriter
 from sfmarl.monitor.recorder import Recorder
 from sfmarl.monitor.system import SystemSampler
+from sfmarl.run.callbacks import Callbacks, Run
 from sfmarl.run.crew import Crew, Message
 from sfmarl.run.keeper import Keeper
 from sfmarl.run.plan import RunPlan
@@ -39,6 +40,7 @@ class Training:
         writer: MetricsWriter,
         console: Console,
         past: dict[str, Any],
+        callbacks: Callbacks,
     ) -> None:
         """`past` is the run state of the checkpoint that is resumed, empty for a new run."""
         self.interrupted = 0
@@ -46,7 +48,9 @@ class Training:
         self._plan, self._config = plan, plan.config
         self._crew, self._recorder, self._writer, self._console = crew, recorder, writer, console
         self._system = SystemSampler(plan.device)
-        self._keeper = Keeper(plan, crew, recorder, past, console.message, self._warn, self._write)
+        self._callbacks = callbacks
+        self._run = Run(self._config, plan.env, recorder, console.message)
+        self._keeper = Keeper(plan, crew, recorder, past, callbacks, console.message, self._warn, self._write)
         self._last_record = time.monotonic()
         self._warned_of_numbers: set[int] = set()
         self._start_steps = recorder.env_steps, recorder.agent_steps
@@ -54,6 +58,7 @@ class Training:
 
     def run(self) -> dict[str, Any]:
         """Start the crew, loop until the run is over, save, evaluate, and return the summary."""
+        self._callbacks.start(self._run)
         try:
             self._crew.start()
             if not checkpoint_paths(self._config.run_dir):
@@ -87,15 +92,18 @@ class Training:
             return "stopped by wall_seconds"
         if self._keeper.reached_score:
             return "stopped by stop_score"
+        if self._run.stop_reason is not None:
+            return f"stopped by a callback: {self._run.stop_reason}"
         return None
 
     def _handle(self, message: Message) -> None:
         match message.kind:
             case "episodes":
-                self._recorder.episodes.add(*message.payload)
+                self._callbacks.episodes_ended(self._recorder.episodes.add(*message.payload))
             case "update":
                 self._recorder.learned(message.index, message.payload)
                 self._watch_numbers(message.index, message.payload)
+                self._callbacks.updated(self._plan.policies[message.index].name, message.payload)
             case "warning":
                 self._warn(message.payload)
             case "saved":
@@ -123,6 +131,7 @@ class Training:
 
     def _record(self) -> None:
         scalars = self._recorder.record() | self._system.sample(self._crew.pids())
+        scalars |= self._callbacks.record(scalars)
         recorder = self._recorder
         self._write(
             scalars,

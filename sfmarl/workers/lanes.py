@@ -26,7 +26,7 @@ class Lanes:
     def __init__(
         self, block: Block, generation: int, sync: bool, on_close: Callable[[int, int, int], None] | None = None
     ) -> None:
-        """`on_close(lane, ring, step)` is told of every step whose outcome was written, while its slot is the lane's."""
+        """`on_close(lane, ring, step)` is told of every step whose outcome is written, before its slot is published."""
         lanes = block.spec.lanes
         self._on_close = on_close
         self.block = block

@@ -34,8 +34,8 @@ class Transition:
     action: np.ndarray
     """[E, A, *action] as stored: discrete choices count from 0, continuous ones are not clipped yet."""
     next_obs: np.ndarray
-    """[E, A, *obs]: what followed, the final observation where the episode ended (zero for an agent that terminated in a
-    turn-based environment)."""
+    """[E, A, *obs]: what followed, the final observation where the episode ended (zero for an agent that terminated in
+    a turn-based environment)."""
     terminated: np.ndarray
     """[E, A] bool."""
     truncated: np.ndarray
@@ -52,7 +52,7 @@ REWARDS: Registry[Shape] = Registry("reward")
 
 
 def register_reward(name: str, function: Shape, description: str = "") -> None:
-    """Make `function(transition, **kwargs) -> reward [E, A]` known as `name`. Raises UsageError if the name is taken."""
+    """Make `function(transition, **kwargs) -> reward [E, A]` known as `name`; UsageError if it is taken."""
     REWARDS.register(name, function, description)
 
 
@@ -66,7 +66,8 @@ def find_shape(setting: str) -> tuple[str, Shape]:
     try:
         inspect.signature(function).bind(None, **kwargs)
     except TypeError as error:
-        raise UsageError(f"reward {name!r} cannot be called with a transition and {kwargs or 'nothing else'}: {error}.")
+        given = ", ".join(kwargs) or "nothing else"
+        raise UsageError(f"reward {name!r} cannot be called with a transition and {given}: {error}.") from error
     except ValueError:  # a builtin that does not tell its signature
         pass
     return name, lambda transition: function(transition, **kwargs)

@@ -52,7 +52,10 @@ def test_users_register_their_own_and_leave_the_presets_alone(monkeypatch):
         registry.register_algorithm("ippo", PPO, "with other settings", Hyperparameters)
     registry.register_algorithm("plain", PPO)
     assert registry.get_algorithm("plain").hyperparameters() == Hyperparameters()
-    assert registry.ALGORITHMS.entries()[-1] == ("plain", "One policy's actor, critic and update (see the module's head).")
+    assert registry.ALGORITHMS.entries()[-1] == (
+        "plain",
+        "One policy's actor, critic and update (see the module's head).",
+    )
 
 
 @pytest.mark.parametrize(
