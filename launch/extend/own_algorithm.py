@@ -47,16 +47,17 @@ class Reinforce:
 
     def update(self, batch, progress):
         """Take one step on a batch [T, N, A]; what is returned becomes `learner/<policy>/<name>`."""
-        active, mask = batch.active[:-1], None if batch.action_mask is None else batch.action_mask[:-1]
-        returns = discounted(batch.reward, batch.terminated, batch.truncated, active, self.hp.gamma)
-        advantage = returns - masked_mean(returns, active)
+        acted, mask = batch.active[:-1], None if batch.action_mask is None else batch.action_mask[:-1]
+        returns = discounted(batch.reward, batch.terminated, batch.truncated, acted, self.hp.gamma)
+        weight = acted.float()  # padding and the dead have no influence
+        advantage = returns - masked_mean(returns, weight)
         obs = self.actor.prepare(batch.obs[:-1])
         log_prob, entropy = self.actor.evaluate(obs, batch.action, mask, batch.agent_index)
-        loss = -masked_mean(log_prob * advantage, active)
+        loss = -masked_mean(log_prob * advantage, weight)
         self.adam.zero_grad()
         loss.backward()
         self.adam.step()
-        return {"loss_policy": loss.detach(), "entropy": masked_mean(entropy, active).detach()}
+        return {"loss_policy": loss.detach(), "entropy": masked_mean(entropy, weight).detach()}
 
     def state_dict(self):
         """Return what a resumed run needs; Adam's averages begin anew."""

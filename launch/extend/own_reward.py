@@ -3,6 +3,7 @@
 import sys
 
 import numpy as np
+import own_env  # noqa: F401 (registers `meet`)
 
 import sfmarl
 from sfmarl.command.launching import launch
@@ -24,7 +25,7 @@ CONFIG = sfmarl.Config(
     env="meet",
     algo="ippo",
     env_steps=200_000,
-    imports=("launch/extend/own_env.py", __file__),
+    imports=(__file__,),
     reward="closer?weight=0.2",
 )
 
