@@ -10,8 +10,12 @@ import contextlib
 import time
 from typing import Any
 
+import numpy as np
+
+from sfmarl.envs.infos import parse_info_metrics
 from sfmarl.errors import RunError
 from sfmarl.monitor.console import Console
+from sfmarl.monitor.episodes import Episodes
 from sfmarl.monitor.metrics import MetricsWriter
 from sfmarl.monitor.recorder import Recorder
 from sfmarl.monitor.system import SystemSampler
@@ -23,6 +27,9 @@ from sfmarl.storage.checkpoint import checkpoint_paths
 from sfmarl.versions import package_versions
 
 POLL_SECONDS = 0.2
+
+INFO_EPISODES = 100
+"""After so many episodes an entry of the infos that never appeared is taken for a slip of the pen."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -53,6 +60,8 @@ class Training:
         self._keeper = Keeper(plan, crew, recorder, past, callbacks, console.message, self._warn, self._write)
         self._last_record = time.monotonic()
         self._warned_of_numbers: set[int] = set()
+        self._unseen_infos = {metric.key for metric in parse_info_metrics(self._config.info_metrics)}
+        self._watched_episodes = 0
         self._start_steps = recorder.env_steps, recorder.agent_steps
         self._start_wall = recorder.wall_seconds
 
@@ -99,7 +108,9 @@ class Training:
     def _handle(self, message: Message) -> None:
         match message.kind:
             case "episodes":
-                self._callbacks.episodes_ended(self._recorder.episodes.add(*message.payload))
+                episodes = self._recorder.episodes.add(*message.payload)
+                self._watch_infos(episodes)
+                self._callbacks.episodes_ended(episodes)
             case "update":
                 self._recorder.learned(message.index, message.payload)
                 self._watch_numbers(message.index, message.payload)
@@ -118,6 +129,17 @@ class Training:
                 f"policy {self._plan.policies[policy].name!r}: optimiser steps are skipped because the loss or its "
                 "gradient is not finite. Does the environment return NaN or infinite observations or rewards?"
             )
+
+    def _watch_infos(self, episodes: Episodes) -> None:
+        """Warn once of info_metrics that no info held in the first INFO_EPISODES episodes of this sitting."""
+        if not self._unseen_infos:
+            return
+        self._unseen_infos -= {key for key, values in episodes.infos.items() if not np.isnan(values).all()}
+        self._watched_episodes += len(episodes.lengths)
+        if self._unseen_infos and self._watched_episodes >= INFO_EPISODES:
+            names = ", ".join(map(repr, sorted(self._unseen_infos)))
+            self._warn(f"info_metrics: no agent's info held {names} in {self._watched_episodes} episodes.")
+            self._unseen_infos = set()
 
     def _warn(self, text: str) -> None:
         self._console.message(text, "warning")
