@@ -103,8 +103,8 @@ class Config:
         if isinstance(self.run_dir, str):
             self.run_dir = Path(self.run_dir)
         for name in ("imports", "callbacks", "info_metrics"):
-            if isinstance(getattr(self, name), list):
-                setattr(self, name, tuple(getattr(self, name)))
+            value = getattr(self, name)
+            setattr(self, name, (value,) if isinstance(value, str) else tuple(value))
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as plain JSON types."""

@@ -39,7 +39,7 @@ def import_user_code(imports: Sequence[str]) -> None:
             else:
                 _import_module(name)
         except SfmarlError as error:
-            raise UsageError(f"imports: {error}") from error
+            raise UsageError(f"imports: {name}: {error}") from error
         except (Exception, SystemExit) as error:
             raise UsageError(f"imports: {_what_happened(name, error)}") from error
         finally:
