@@ -63,7 +63,7 @@ def test_defaults_are_legal():
         ({"death": "masked"}, ["death = masked", "team_reward = env", "sum or mean"]),
         ({"imports": (3,)}, ["imports", "3"]),
         ({"callbacks": ("",)}, ["callbacks", "no name"]),
-        ({"reward": "potentail"}, ["no reward named 'potentail'", "--imports"]),
+        ({"reward": "nosuch"}, ["no reward named 'nosuch'", "--imports"]),
         ({"reward": "posixpath:join?sharp=1"}, ["posixpath:join", "sharp"]),
         ({"reward": None}, ["reward", "None"]),
         ({"info_metrics": ("win", "win:mean")}, ["info_metrics", "'win'", "twice"]),
