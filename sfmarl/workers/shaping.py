@@ -87,15 +87,18 @@ class Shaping:
 
         Raises RunError for a function that raises, or does not return finite numbers [E, A].
         """
-        return self._apply((ring, step), (ring, step + 1), self._columns)
+        return self._apply((ring, step), self._block.obs[ring, step + 1], self._columns)
 
     def lane(self, ring: int, step: int, lane: int) -> float:
         """Shape one lane of a turn-based block, E = A = 1; return its reward. Raises like `step`."""
+        block, one = self._block, slice(lane, lane + 1)
         agents = self._columns[lane % len(self._columns)][None]
-        one = slice(lane, lane + 1)
-        return float(self._apply((ring, step, one), (ring, step + 1, one), agents)[0, 0])
+        next_obs = block.obs[ring, step + 1, one]
+        if block.terminated[ring, step, lane, 0]:
+            next_obs = np.zeros_like(next_obs)  # nothing was written there
+        return float(self._apply((ring, step, one), next_obs, agents)[0, 0])
 
-    def _apply(self, now: Any, then: Any, agents: np.ndarray) -> np.ndarray:
+    def _apply(self, now: Any, next_obs: np.ndarray, agents: np.ndarray) -> np.ndarray:
         block, reward, acted = self._block, self._block.reward[now], self._block.active[now]
         transition = Transition(
             team=block.spec.team,
@@ -103,7 +106,7 @@ class Shaping:
             reward=_readonly(reward),
             obs=_readonly(block.obs[now]),
             action=_readonly(block.action[now]),
-            next_obs=_readonly(block.obs[then]),
+            next_obs=_readonly(next_obs),
             terminated=_readonly(block.terminated[now]),
             truncated=_readonly(block.truncated[now]),
             acted=_readonly(acted),
