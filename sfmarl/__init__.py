@@ -13,27 +13,54 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sfmarl.algorithms.registry import register_algorithm as register_algorithm
     from sfmarl.config import Config as Config
+    from sfmarl.envs.registry import register_env as register_env
     from sfmarl.errors import RunError as RunError
     from sfmarl.errors import UsageError as UsageError
     from sfmarl.evaluation.evaluate import evaluate_run as evaluate_run
     from sfmarl.evaluation.policy import load_policy as load_policy
+    from sfmarl.monitor.metrics import register_metric as register_metric
+    from sfmarl.run.callbacks import Callback as Callback
+    from sfmarl.run.callbacks import register_callback as register_callback
     from sfmarl.run.runner import resume as resume
     from sfmarl.run.runner import train as train
+    from sfmarl.workers.shaping import register_reward as register_reward
 
 __version__ = "0.1.0"
 
 _HOME = {
+    "Callback": "sfmarl.run.callbacks",
     "Config": "sfmarl.config",
     "RunError": "sfmarl.errors",
     "UsageError": "sfmarl.errors",
     "evaluate_run": "sfmarl.evaluation.evaluate",
     "load_policy": "sfmarl.evaluation.policy",
+    "register_algorithm": "sfmarl.algorithms.registry",
+    "register_callback": "sfmarl.run.callbacks",
+    "register_env": "sfmarl.envs.registry",
+    "register_metric": "sfmarl.monitor.metrics",
+    "register_reward": "sfmarl.workers.shaping",
     "resume": "sfmarl.run.runner",
     "train": "sfmarl.run.runner",
 }
 
-__all__ = ["Config", "RunError", "UsageError", "__version__", "evaluate_run", "load_policy", "resume", "train"]
+__all__ = [
+    "Callback",
+    "Config",
+    "RunError",
+    "UsageError",
+    "__version__",
+    "evaluate_run",
+    "load_policy",
+    "register_algorithm",
+    "register_callback",
+    "register_env",
+    "register_metric",
+    "register_reward",
+    "resume",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -76,6 +76,15 @@ class Config:
     state_source: Literal["auto", "env", "joint"] = "auto"
     """Central critic's input: `env.state()`, the team's observations side by side, or whichever exists (env first)."""
 
+    imports: tuple[str, ...] = ()
+    """Your own modules or .py files: every process of the run imports them before it looks anything up by name."""
+    callbacks: tuple[str, ...] = ()
+    """Callbacks of the main process: `name` or `module:callable`, arguments as in `'name?key=value&key=value'`."""
+    reward: str = ""
+    """Reward shaping: `name` or `module:callable`, arguments as for callbacks; empty = the reward as it is."""
+    info_metrics: tuple[str, ...] = ()
+    """Entries of the infos to report per episode and team: `key` (its last value), `key:sum` or `key:mean`."""
+
     eval_env_steps: int = 200_000
     """Environment steps between periodic evaluations; 0 = none."""
     eval_episodes: int = 40
@@ -98,6 +107,9 @@ class Config:
     def __post_init__(self) -> None:
         if isinstance(self.run_dir, str):
             self.run_dir = Path(self.run_dir)
+        for name in ("imports", "callbacks", "info_metrics"):
+            value = getattr(self, name)
+            setattr(self, name, (value,) if isinstance(value, str) else tuple(value))
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as plain JSON types."""

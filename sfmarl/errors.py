@@ -24,6 +24,10 @@ class RunError(SfmarlError):
     exit_code = 1
 
 
+class UserCodeError(RunError):
+    """Code of the user's (a callback, a reward, a metric) raised; `__cause__` is what it raised."""
+
+
 def nearest(word: str, known: Iterable[str], count: int = 3) -> str:
     """Return " Did you mean 'a' or 'b'?" for the known words nearest to `word`, or an empty string."""
     close = difflib.get_close_matches(word, list(known), n=count, cutoff=0.5)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import importlib
 import platform
 import sys
 from importlib import metadata
+from pathlib import Path
 
 from sfmarl import __version__
 from sfmarl.config import Config
@@ -27,7 +29,10 @@ def package_versions() -> dict[str, str]:
 
 
 def env_version(config: Config, env: VectorEnv | TurnEnv) -> str:
-    """Return `package version` of where the environment of `config` is implemented; `env` is an instance of it."""
+    """Return `package version` of where the environment of `config` is implemented; `env` is an instance of it.
+
+    Of a single file that belongs to no package it is the file's name and what its content hashes to.
+    """
     try:
         single = make_env(config)
     except UsageError:  # a native vector environment
@@ -46,5 +51,9 @@ def _version_of(module: str) -> str:
     package = module.partition(".")[0]
     for distribution in metadata.packages_distributions().get(package, ()):
         return f"{distribution} {metadata.version(distribution)}"
-    stated = getattr(sys.modules.get(package) or importlib.import_module(package), "__version__", None)
-    return f"{package} {stated}" if stated else f"{package}, unversioned"
+    found = sys.modules.get(package) or importlib.import_module(package)
+    stated, file = getattr(found, "__version__", None), getattr(found, "__file__", None)
+    if stated or file is None or hasattr(found, "__path__"):
+        return f"{package} {stated}" if stated else f"{package}, unversioned"
+    digest = hashlib.sha256(Path(file).read_bytes()).hexdigest()
+    return f"{Path(file).name}, SHA-256 {digest[:8]}"

@@ -61,6 +61,12 @@ def test_defaults_are_legal():
             ["lr_schedule", "cosin", "constant | linear | cosine"],
         ),
         ({"death": "masked"}, ["death = masked", "team_reward = env", "sum or mean"]),
+        ({"imports": (3,)}, ["imports", "3"]),
+        ({"callbacks": ("",)}, ["callbacks", "no name"]),
+        ({"reward": "nosuch"}, ["no reward named 'nosuch'", "--imports"]),
+        ({"reward": "posixpath:join?sharp=1"}, ["posixpath:join", "sharp"]),
+        ({"reward": None}, ["reward", "None"]),
+        ({"info_metrics": ("win", "win:mean")}, ["info_metrics", "'win'", "twice"]),
         ({"run_dir": 5}, ["run_dir", "int", "Path"]),
     ],
 )
@@ -164,6 +170,20 @@ def test_policies_must_name_teams_that_exist_and_fit():
     with pytest.raises(UsageError, match="'main'"):
         validate_for_env(settings(policies=shared), unequal, num_workers=1)
     validate_for_env(settings(policies=shared), EnvSpec("scripted", (team("fox", 2), team("hare", 2))), num_workers=1)
+
+
+def test_a_mapping_of_policies_with_holes():
+    """Who is left out has a policy of its own; it must not slip into one that was meant for others."""
+    hares = EnvSpec("scripted", (team("fox", 2), team("hare", 2), team("owl", 2)))
+    validate_for_env(settings(policies={"fox": "main", "owl": "main"}), hares, num_workers=1)
+    validate_for_env(settings(policies={"fox": "hare", "hare": "hare"}), hares, num_workers=1)
+    validate_for_env(settings(policies={"fox": "hare", "hare": "fox"}), hares, num_workers=1)
+    with pytest.raises(UsageError, match=r"'fox' the policy 'hare'.*leaves out team 'hare'.*fox=hare hare=hare"):
+        validate_for_env(settings(policies={"fox": "hare"}), hares, num_workers=1)
+    with pytest.raises(UsageError, match=r"'foxx'.*fox, hare, owl.*Did you mean 'fox'"):
+        validate_for_env(settings(policies={"foxx": "main"}), hares, num_workers=1)
+    with pytest.raises(UsageError, match="'owl' no policy"):
+        validate_for_env(settings(policies={"owl": " "}), hares, num_workers=1)
 
 
 def test_a_state_that_does_not_exist_is_refused():

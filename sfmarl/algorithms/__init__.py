@@ -1,5 +1,5 @@
 """Learning rules, one file per family; the registry knows their presets by name."""
 
-from sfmarl.algorithms.registry import AlgorithmEntry, get_algorithm, list_algorithms, register_algorithm
+from sfmarl.algorithms.registry import ALGORITHMS, AlgorithmEntry, get_algorithm, list_algorithms, register_algorithm
 
-__all__ = ["AlgorithmEntry", "get_algorithm", "list_algorithms", "register_algorithm"]
+__all__ = ["ALGORITHMS", "AlgorithmEntry", "get_algorithm", "list_algorithms", "register_algorithm"]

@@ -9,7 +9,7 @@ from typing import Any
 from sfmarl.algorithms.base import Algorithm
 from sfmarl.algorithms.hyperparameters import PRESETS
 from sfmarl.algorithms.ppo import PPO
-from sfmarl.errors import UsageError, nearest
+from sfmarl.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -22,32 +22,31 @@ class AlgorithmEntry:
     """The algorithm's class."""
     hyperparameters: Callable[[], Any]
     """Return a fresh instance of `cls.Hyperparameters` with the preset's values."""
-    description: str
-    """One line for `sfmarl list`."""
 
 
-_ALGORITHMS: dict[str, AlgorithmEntry] = {}
+ALGORITHMS: Registry[AlgorithmEntry] = Registry("algorithm", lambda entry: (entry.cls, entry.hyperparameters))
+"""Presets by name."""
 
 
-def register_algorithm(name: str, cls: type[Algorithm], hp_factory: Callable[[], Any], description: str) -> None:
-    """Make `cls` with the hyperparameters of `hp_factory` known as `name`. Raises UsageError if the name is taken."""
-    if name in _ALGORITHMS:
-        raise UsageError(f"An algorithm named {name!r} is already registered. Choose another name.")
-    _ALGORITHMS[name] = AlgorithmEntry(name, cls, hp_factory, description)
+def register_algorithm(
+    name: str, cls: type[Algorithm], description: str = "", hyperparameters: Callable[[], Any] | None = None
+) -> None:
+    """Make `cls` known as `name`; `hyperparameters` returns a preset's (default: `cls.Hyperparameters()`).
+
+    Raises UsageError if something else has the name.
+    """
+    ALGORITHMS.register(name, AlgorithmEntry(name, cls, hyperparameters or cls.Hyperparameters), description)
 
 
 def get_algorithm(name: str) -> AlgorithmEntry:
     """Return the algorithm registered as `name`. Raises UsageError with the nearest names."""
-    if name not in _ALGORITHMS:
-        known = ", ".join(_ALGORITHMS)
-        raise UsageError(f"There is no algorithm named {name!r}.{nearest(name, _ALGORITHMS)} Known: {known}.")
-    return _ALGORITHMS[name]
+    return ALGORITHMS.find(name)
 
 
 def list_algorithms() -> list[AlgorithmEntry]:
     """Return every registered algorithm in order of registration."""
-    return list(_ALGORITHMS.values())
+    return list(ALGORITHMS.values())
 
 
 for _name, (_factory, _description) in PRESETS.items():
-    register_algorithm(_name, PPO, _factory, _description)
+    register_algorithm(_name, PPO, _description, _factory)

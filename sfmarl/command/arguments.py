@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import fields, replace
@@ -12,6 +13,7 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 
 from sfmarl.config import Config
 from sfmarl.errors import UsageError
+from sfmarl.user_code import import_user_code
 
 T = TypeVar("T")
 
@@ -86,14 +88,15 @@ def parse(cls: type[T], argv: Sequence[str], prog: str, default: T | None = None
 def parse_config(argv: Sequence[str], prog: str, default: Config | None = None) -> Config:
     """Parse `argv` into a `Config` whose `hp` are the chosen algorithm's hyperparameters.
 
-    The algorithm decides which flags exist, so `--algo` is looked up first. With a `default` (a launch script's
-    settings) every field is an optional flag; its `hp` count only while the algorithm stays the default's.
-    Raises UsageError for an unknown algorithm.
+    The algorithm decides which flags exist, and an imported module may define it, so `--imports` and `--algo` are
+    looked up first. With a `default` (a launch script's settings) every field is an optional flag; its `hp` count only
+    while the algorithm stays the default's. Raises UsageError for an unknown algorithm and for a failing import.
     """
     from sfmarl.algorithms import get_algorithm  # brings torch: flags of other commands do without
 
     base = Config(env=tyro.MISSING) if default is None else default
-    algo = _algo_of(argv, base.algo)
+    import_user_code(_words_of(argv, "--imports") or base.imports)
+    algo = (_words_of(argv, "--algo") or [base.algo])[-1]
     keep = base.hp is not None and algo == base.algo
     base = replace(base, hp=base.hp if keep else get_algorithm(algo).hyperparameters())
     clash = {f.name for f in fields(base)} & {f.name for f in fields(base.hp)}
@@ -105,12 +108,12 @@ def parse_config(argv: Sequence[str], prog: str, default: Config | None = None) 
     return parse(Config, argv, prog, base)
 
 
-def _algo_of(argv: Sequence[str], default: str) -> str:
-    """Return the last `--algo X` or `--algo=X` of `argv`."""
-    algo = default
+def _words_of(argv: Sequence[str], flag: str) -> list[str]:
+    """Return the words of the last `flag A B ...` or `flag=A` of `argv`; empty when it is not there."""
+    words: list[str] = []
     for i, word in enumerate(argv):
-        if word.startswith("--algo="):
-            algo = word.removeprefix("--algo=")
-        elif word == "--algo" and i + 1 < len(argv):
-            algo = argv[i + 1]
-    return algo
+        if word.startswith(f"{flag}="):
+            words = [word.removeprefix(f"{flag}=")]
+        elif word == flag:
+            words = list(itertools.takewhile(lambda following: not following.startswith("--"), argv[i + 1 :]))
+    return words

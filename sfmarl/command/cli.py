@@ -14,6 +14,7 @@ from sfmarl.command.arguments import parse, parse_config
 from sfmarl.command.launching import crash_report, guarded, train_in_run_dir
 from sfmarl.config import Config
 from sfmarl.errors import UsageError, nearest
+from sfmarl.user_code import import_user_code
 
 HELP = """\
 usage: sfmarl COMMAND ... [--debug]
@@ -24,7 +25,7 @@ Asynchronous multi-agent reinforcement learning on one machine.
   resume DIR      continue the run in DIR from its latest checkpoint
   evaluate DIR    mean return of the run in DIR, with a 95 % interval
   check-env ENV   look whether an environment can be trained on, and how it is understood
-  list            algorithms and environments that are known by name
+  list            algorithms, environments and more that are known by name
 
   sfmarl COMMAND --help   flags of one command (train's depend on --algo)
   sfmarl --version        version of this package
@@ -51,6 +52,8 @@ class ResumeArguments:
     """Device of inference and learning: auto | cpu | cuda | cuda:1."""
     num_workers: int | None = None
     """Rollout worker processes; 0 = one per core, at least 2."""
+    imports: tuple[str, ...] | None = None
+    """Modules or .py files to import instead of those that the run's config.json names."""
     quiet: bool = False
     """Print only warnings and the final result."""
 
@@ -79,6 +82,8 @@ class EvaluateArguments:
     """Which checkpoint: best | latest | a checkpoint's name or path."""
     device: str = "cpu"
     """Device of the policies: cpu | cuda | cuda:1."""
+    imports: tuple[str, ...] | None = None
+    """Modules or .py files to import instead of those that the run's config.json names."""
     gif: Path | None = None
     """Write one episode as an animation to this file (the environment must render)."""
     json: bool = False
@@ -95,11 +100,16 @@ class CheckEnvArguments:
     """Keyword arguments of the environment: `N=3 max_cycles=25` or one JSON object."""
     teams: str = "auto"
     """Who acts with one policy: auto | each | all | a JSON object {team: [agents]}."""
+    imports: tuple[str, ...] = ()
+    """Your own modules or .py files, imported first."""
 
 
 @dataclass
 class ListArguments:
-    """List the algorithms and environments that are known by name."""
+    """List what is known by name: algorithms, environments, callbacks, rewards, metrics."""
+
+    imports: tuple[str, ...] = ()
+    """Your own modules or .py files, imported first: what they register is listed, too."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -157,14 +167,23 @@ def _check_env(words: Sequence[str]) -> int:
 
 
 def _list(words: Sequence[str]) -> int:
-    parse(ListArguments, words, prog="sfmarl list")
-    from sfmarl.algorithms import list_algorithms
+    import_user_code(parse(ListArguments, words, prog="sfmarl list").imports)
+    from sfmarl.algorithms import ALGORITHMS
     from sfmarl.envs.registry import list_envs
+    from sfmarl.monitor.metrics import USER_METRICS
+    from sfmarl.run.callbacks import CALLBACKS
+    from sfmarl.workers.shaping import REWARDS
 
-    algorithms = [(entry.name, entry.description) for entry in list_algorithms()]
-    for title, entries in (("algorithms", algorithms), ("environments", list_envs())):
-        width = max(len(name) for name, _ in entries)
-        print(f"{title}:", *(f"  {name:<{width}}  {description}" for name, description in entries), sep="\n")
+    for title, entries in (
+        ("algorithms", ALGORITHMS.entries()),
+        ("environments", list_envs()),
+        ("callbacks", CALLBACKS.entries()),
+        ("rewards", REWARDS.entries()),
+        ("metrics", USER_METRICS.entries()),
+    ):
+        width = max((len(name) for name, _ in entries), default=0)
+        lines = [f"  {name:<{width}}  {description}".rstrip() for name, description in entries]
+        print(f"{title}:", *(lines or ["  none but what your own modules register (--imports)"]), sep="\n")
     print("Any package.module with a parallel_env, and any module:callable, is an environment too.")
     return 0
 

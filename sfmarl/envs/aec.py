@@ -9,6 +9,7 @@ import numpy as np
 
 from sfmarl.envs.aec_state import state_holder
 from sfmarl.envs.codec import CodecError, write_mask
+from sfmarl.envs.infos import EpisodeInfos
 from sfmarl.envs.probe import TeamCodec
 from sfmarl.envs.turns import Turn
 from sfmarl.errors import RunError
@@ -29,9 +30,13 @@ class AecTurnEnv:
     Every method raises RunError when the environment fails or does not keep to its spaces.
     """
 
-    def __init__(self, env: Any, copy: int, spec: EnvSpec, codecs: Sequence[TeamCodec]) -> None:
-        """`copy` is the environment's number among its likes, for error messages."""
+    def __init__(
+        self, env: Any, copy: int, spec: EnvSpec, codecs: Sequence[TeamCodec], infos: EpisodeInfos | None = None
+    ) -> None:
+        """`copy` is the environment's number among its likes, all of which are shown to the same `infos`."""
         self.spec = spec
+        self.infos = infos
+        """See `Informative`."""
         self._env = env
         self._copy = copy
         self._seats = {
@@ -103,6 +108,8 @@ class AecTurnEnv:
                 f"({', '.join(map(str, self._seats))}); name every agent that can appear there"
             ) from None
         self._agent = agent
+        if self.infos is not None:
+            self.infos.note(self._copy, {agent: self._info}, self._where)
         if type(reward) is not float and type(reward) is not int:
             reward = self._number(reward)
         if terminated or truncated:

@@ -16,6 +16,7 @@ from sfmarl.envs.rows import new_obs_rows, new_outcome_rows, random_actions
 from sfmarl.envs.vector import ObsRows, OutcomeRows
 from sfmarl.errors import RunError
 from sfmarl.specs import EnvSpec, TeamSpec
+from sfmarl.user_code import import_user_code
 
 NUM_ENVS = 4
 SEED_STEPS = 50
@@ -52,6 +53,7 @@ def check_env(config: Config, max_seconds: float = 5.0, max_episodes: int = 100)
 
     An environment that cannot be found or built raises UsageError; every later failure is a problem in the report.
     """
+    import_user_code(config.imports)
     report = CheckReport(config.env)
     spec = load_spec(config)
     _describe(report, config, spec)

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from functools import partial
 from itertools import chain
 from typing import Any
 
 import numpy as np
 
 from sfmarl.envs.collect import Answer, TeamRows
+from sfmarl.envs.infos import EpisodeInfos
 from sfmarl.envs.probe import TeamCodec
 from sfmarl.envs.roster import Roster
 from sfmarl.envs.vector import ObsRows, OutcomeRows
@@ -36,9 +38,21 @@ class ParallelVectorEnv:
     still listed in `env.agents` though dead is given the action zero, which PettingZoo's step() may ask for.
     """
 
-    def __init__(self, envs: Sequence[Any], seeds: Sequence[int], spec: EnvSpec, codecs: Sequence[TeamCodec]) -> None:
-        """`seeds[e]` goes to the first reset of `envs[e]`; later resets continue the env's own random stream."""
+    def __init__(
+        self,
+        envs: Sequence[Any],
+        seeds: Sequence[int],
+        spec: EnvSpec,
+        codecs: Sequence[TeamCodec],
+        infos: EpisodeInfos | None = None,
+    ) -> None:
+        """`seeds[e]` goes to the first reset of `envs[e]`; later resets continue the env's own random stream.
+
+        `infos` is shown the infos of every step; without it nobody looks at them but for action masks.
+        """
         self.spec = spec
+        self.infos = infos
+        """See `Informative`."""
         self.num_envs = len(envs)
         self._envs = list(envs)
         self._seeds = list(seeds)
@@ -98,6 +112,7 @@ class ParallelVectorEnv:
         seen: list[Any] = []
         paid: list[float] = []
         told: list[Any] = []
+        collected = self.infos
         for e in stepped:
             env, roster = envs[e], rosters[e]
             if roster is everyone:
@@ -113,6 +128,8 @@ class ParallelVectorEnv:
                 raise self._failure(e, "step()", error, self._said(chosen)) from error
             if self._copy:
                 observations = deepcopy(observations)
+            if collected is not None:
+                collected.note(e, infos, partial(self._where, e))
             picked = None
             if (
                 len(observations) == roster.size == len(env.agents)

@@ -9,6 +9,7 @@ from typing import Any
 from sfmarl.config import Config
 from sfmarl.envs.adapters import examples
 from sfmarl.envs.aec import AecTurnEnv
+from sfmarl.envs.infos import EpisodeInfos, parse_info_metrics
 from sfmarl.envs.parallel import ParallelVectorEnv
 from sfmarl.envs.probe import Probe, probe
 from sfmarl.envs.probe_turns import probe_turns
@@ -16,29 +17,27 @@ from sfmarl.envs.resolve import Factory, pettingzoo_ids, resolve, sibling_module
 from sfmarl.envs.turns import TurnEnv
 from sfmarl.envs.vector import VectorEnv
 from sfmarl.errors import RunError, UsageError
+from sfmarl.registry import Registry
 from sfmarl.specs import EnvSpec
 
-_factories: dict[str, Callable[..., Any] | str] = {}
-_descriptions: dict[str, str] = {}
+ENVS: Registry[Callable[..., Any] | str] = Registry("environment")
+"""Factories, or where they are (`module:callable`), by name."""
 
 
-def register_env(name: str, factory: Callable[..., Any] | str, description: str) -> None:
+def register_env(name: str, factory: Callable[..., Any] | str, description: str = "") -> None:
     """Register `factory` (a callable or "module:callable") as the environment called `name`.
 
     It is called with the environment's keyword arguments and returns a ParallelEnv, an AECEnv, a TurnEnv or a
     gymnasium.Env; or, when its signature has `num_envs` and `seeds`, with those too, and returns a VectorEnv. Worker
-    processes import a name anew: a factory that only the main script knows must be named `module:callable` instead.
+    processes know the name if the module that registers it is among the run's `imports`.
     Raises UsageError when the name is taken by another factory.
     """
-    if _factories.get(name, factory) != factory:
-        raise UsageError(f"an environment called {name!r} is registered already")
-    _factories[name] = factory
-    _descriptions[name] = description
+    ENVS.register(name, factory, description)
 
 
 def list_envs() -> list[tuple[str, str]]:
     """Return (name, description): registered names, one per adapter, then what installed PettingZoo packages offer."""
-    found = sorted(_descriptions.items()) + examples()
+    found: list[tuple[str, str]] = sorted(ENVS.entries()) + examples()
     found += [(name, "MPE2 particle world") for name in sibling_modules("mpe2")]
     found += [(name, f"PettingZoo (pip install 'pettingzoo[{name.split('/')[0]}]')") for name in pettingzoo_ids()]
     return found
@@ -46,7 +45,7 @@ def list_envs() -> list[tuple[str, str]]:
 
 def is_native(name: str) -> bool:
     """Return whether the environment called `name` implements the vector protocol itself. Raises UsageError."""
-    return resolve(name, _factories).is_vector
+    return resolve(name, ENVS).is_vector
 
 
 def load_spec(config: Config) -> EnvSpec:
@@ -54,7 +53,7 @@ def load_spec(config: Config) -> EnvSpec:
 
     Raises UsageError when the environment cannot be found, built, or trained on.
     """
-    factory = resolve(config.env, _factories)
+    factory = resolve(config.env, ENVS)
     if factory.is_vector:
         env = _build_vector(factory, config, 1, [0])
         spec = env.spec
@@ -85,7 +84,7 @@ def make_env(config: Config, render_mode: str | None = None) -> Any:
 
     Raises UsageError for a name of a native vector env, and like `load_spec`.
     """
-    factory = resolve(config.env, _factories)
+    factory = resolve(config.env, ENVS)
     if factory.is_vector:
         raise UsageError(f"{config.env} steps many environments at once; it has no single environment to build")
     return factory.make(_kwargs(config, render_mode), frame_stack=config.frame_stack)
@@ -102,17 +101,21 @@ def make_envs(
     """
     if len(seeds) != num_envs:
         raise ValueError(f"{num_envs} envs need as many seeds, got {len(seeds)}")
-    factory = resolve(config.env, _factories)
+    factory = resolve(config.env, ENVS)
     if factory.is_vector:
         if render_mode is not None:
             raise UsageError(f"{config.env} is a native vector environment, which cannot render")
         return _build_vector(factory, config, num_envs, list(seeds))
     found = probe_env(config)
+    wanted = parse_info_metrics(config.info_metrics)
+    if wanted and not found.codecs:
+        raise UsageError(f"{config.env} writes its own rows and has no infos: leave out info_metrics")
+    infos = EpisodeInfos(wanted, found.spec, num_envs) if wanted else None
     envs = _copies(factory, config, num_envs, render_mode)
     if not found.spec.turn_based:
-        return ParallelVectorEnv(envs, list(seeds), found.spec, found.codecs)
+        return ParallelVectorEnv(envs, list(seeds), found.spec, found.codecs, infos)
     if found.codecs:
-        return [AecTurnEnv(env, copy, found.spec, found.codecs) for copy, env in enumerate(envs)]
+        return [AecTurnEnv(env, copy, found.spec, found.codecs, infos) for copy, env in enumerate(envs)]
     for env in envs:
         env.spec = found.spec
     return envs
@@ -153,6 +156,8 @@ def _kwargs(config: Config, render_mode: str | None) -> dict[str, Any]:
 
 
 def _build_vector(factory: Factory, config: Config, num_envs: int, seeds: list[int]) -> VectorEnv:
+    if config.info_metrics:
+        raise UsageError(f"{config.env} is a native vector environment, which has no infos: leave out info_metrics")
     env = factory.make_vector(num_envs, seeds, config.env_kwargs)
     _require_auto_teams(config, env.spec, "native vector")
     if config.frame_stack != 1:

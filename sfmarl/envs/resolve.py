@@ -128,7 +128,7 @@ def resolve(name: str, registered: Mapping[str, Callable[..., Any] | str]) -> Fa
     known = {*registered, *gymnasium.registry, *pettingzoo_ids()}
     raise UsageError(
         f"there is no environment {name!r}.{nearest(name, known)} Give package.module (mpe2.simple_spread_v3), "
-        "module:callable, or a registered name (`sfmarl list`)."
+        "module:callable, or a registered name (`sfmarl list`); a file of yours that registers one goes with --imports."
     )
 
 

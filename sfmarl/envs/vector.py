@@ -12,6 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from sfmarl.envs.infos import EpisodeInfos
 from sfmarl.specs import EnvSpec
 
 
@@ -101,3 +102,11 @@ class Resumable(Protocol):
     def restore_generators(self, states: Sequence[dict[str, Any] | None]) -> None:
         """Have each env begin its first episode from such a state; None leaves it to its seed."""
         ...
+
+
+@runtime_checkable
+class Informative(Protocol):
+    """What a `VectorEnv` offers whose environments answer with infos (`info_metrics`)."""
+
+    infos: EpisodeInfos | None
+    """Aggregates the infos of running episodes; None when none were asked for."""

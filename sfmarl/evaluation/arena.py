@@ -14,7 +14,7 @@ from torch import Tensor
 from sfmarl.envs.parallel import ParallelVectorEnv
 from sfmarl.envs.rows import new_obs_rows, new_outcome_rows
 from sfmarl.envs.turns import Turn, TurnEnv
-from sfmarl.envs.vector import ObsRows, VectorEnv
+from sfmarl.envs.vector import Informative, ObsRows, VectorEnv
 from sfmarl.errors import UsageError
 from sfmarl.specs import EnvSpec, TeamSpec
 from sfmarl.workers.episodes import EpisodeLog
@@ -80,7 +80,8 @@ class ParallelArena:
 
     def __init__(self, env: VectorEnv) -> None:
         self.spec, self.env = env.spec, env
-        self.episodes = EpisodeLog(env.num_envs, env.spec.num_agents)
+        infos = env.infos if isinstance(env, Informative) else None
+        self.episodes = EpisodeLog(env.num_envs, env.spec.num_agents, infos)
         self._obs = new_obs_rows(env.spec, env.num_envs)
         self._outcome = new_outcome_rows(env.spec, env.num_envs)
 
@@ -130,7 +131,8 @@ class TurnArena:
         """`seeds[e]` goes to the first reset of `envs[e]`."""
         self.env = envs[0]
         self.spec = self.env.spec
-        self.episodes = EpisodeLog(len(envs), self.spec.num_agents)
+        infos = self.env.infos if isinstance(self.env, Informative) else None
+        self.episodes = EpisodeLog(len(envs), self.spec.num_agents, infos)
         self._envs = envs
         self._seeds: list[int | None] = list(seeds)
         self._turns: list[Turn | None] = [None] * len(envs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from sfmarl.config import Config
@@ -75,19 +75,23 @@ def evaluate_run(
     checkpoint: str = "best",
     gif: str | Path | None = None,
     device: str = "cpu",
+    imports: Sequence[str] | None = None,
     warn: Callable[[str], None] | None = None,
 ) -> Evaluation:
     """Evaluate a checkpoint of a run on the environment its `config.json` names.
 
     `checkpoint` is `best` (the latest while none is marked), `latest`, a name or a path; `gif` takes one more episode
-    as an animation; `warn` is told about damaged checkpoints that were passed over (default: standard error).
+    as an animation; `imports` are modules and files to import instead of those that `config.json` names; `warn` is told
+    about damaged checkpoints that were passed over (default: standard error).
 
     Raises UsageError when there is no such run or checkpoint, when the environment is not the one
     the policies were trained on, or when it cannot render; RunError when a checkpoint is damaged.
     """
     run_dir = Path(run_dir)
-    config = read_config(run_dir / "config.json")
-    policy = load_policy(run_dir, device, checkpoint=checkpoint, seed=seed, warn=warn or _to_stderr)
+    config = read_config(run_dir / "config.json", imports)
+    policy = load_policy(
+        run_dir, device, checkpoint=checkpoint, seed=seed, imports=config.imports, warn=warn or _to_stderr
+    )
     spec = load_spec(config)
     players = policy.by_team | scripted_teams(config, spec, seed)
     _require_fit(policy, spec, players)

@@ -12,6 +12,8 @@ from sfmarl.envs.registry import make_envs
 from sfmarl.errors import RunError, UsageError
 from sfmarl.evaluation.arena import ParallelArena, Player, TurnArena
 from sfmarl.evaluation.result import Evaluation
+from sfmarl.monitor.episodes import Episodes
+from sfmarl.monitor.metrics import compute_metrics
 from sfmarl.seeding import seed_for
 from sfmarl.specs import AgentId
 from sfmarl.statistics import Interval, mean_interval
@@ -106,25 +108,30 @@ class Evaluator:
         return self._arena.render()
 
     def result(self, checkpoint: str | None = None, baseline: Evaluation | None = None) -> Evaluation:
-        """Return the evaluation; callable once, when `done`."""
-        returns, lengths = self._arena.episodes.drain() or (np.empty((0, self.spec.num_agents)), np.empty(0))
+        """Return the evaluation; callable once, when `done`. Raises UserCodeError when a user's metric fails."""
+        finished = self._arena.episodes.drain()
+        if finished is None:
+            raise RuntimeError("no episode was played yet")
+        episodes = Episodes(self.spec, *finished)
         teams: dict[str, Interval] = {}
         agents: dict[AgentId, Interval] = {}
         first = 0
         for team in self.spec.teams:
-            own = returns[:, first : first + len(team.agents)]
+            own = episodes.returns[:, first : first + len(team.agents)]
             teams[team.name] = mean_interval(own.sum(axis=1))
             agents |= {agent: mean_interval(own[:, i]) for i, agent in enumerate(team.agents)}
             first += len(team.agents)
         return Evaluation(
             env=self.spec.env,
             env_version=env_version(self._config, self._arena.env),
-            episodes=len(returns),
+            episodes=len(episodes.lengths),
             greedy=self._greedy,
             seed=self._seed,
             teams=teams,
             agents=agents,
-            length=mean_interval(lengths),
+            length=mean_interval(episodes.lengths),
+            infos={name: mean_interval(values) for name, values in episodes.info_columns().items()},
+            metrics=compute_metrics(episodes),
             checkpoint=checkpoint,
             baseline=baseline,
             scored=tuple(

@@ -23,7 +23,8 @@ from sfmarl.models.acting import Acting, make_acting
 from sfmarl.seeding import seed_for
 from sfmarl.specs import AgentId, PolicySpec
 from sfmarl.storage.checkpoint import Checkpoint, PolicyState, open_checkpoint
-from sfmarl.storage.config_file import from_json
+from sfmarl.storage.config_file import from_json, import_run_code
+from sfmarl.user_code import import_user_code
 
 
 def load_policy(
@@ -32,29 +33,40 @@ def load_policy(
     *,
     checkpoint: str = "best",
     seed: int = 0,
+    imports: Sequence[str] | None = None,
     warn: Callable[[str], None] | None = None,
 ) -> JointPolicy:
     """Load the policies of a run directory or of one checkpoint directory.
 
     `checkpoint` is `best` (the latest while none is marked), `latest`, a name or a path; `seed` is that of sampled
-    actions; `warn` is told about damaged checkpoints that were passed over (default: a Python warning).
+    actions; `imports` are modules and files to import instead of those that the run names; `warn` is told about
+    damaged checkpoints that were passed over (default: a Python warning).
 
-    Weights are data and never execute. But the first observation that is not an array of the stored shape (Discrete,
-    Dict, Tuple spaces) makes `act` build the environment that the run's `config.json` names, which imports and runs
-    whatever code stands under that name: load only run directories that you trust to name code.
+    Weights are data and never execute. But a run's `config.json` names code: the modules and files under its `imports`
+    are imported here, and the first observation that is not an array of the stored shape (Discrete, Dict, Tuple
+    spaces) makes `act` build the environment that it names. Load only run directories that you trust to name code.
 
     Raises UsageError when there is none, RunError when it cannot be used.
     """
     path = Path(path)
     opened = open_checkpoint(path, checkpoint, warn or (lambda text: warnings.warn(text, stacklevel=4)))
-    return JointPolicy(opened, device, seed)
+    if (config := opened.path.parent.parent / "config.json").is_file():
+        import_run_code(config, imports)
+    else:
+        import_user_code(imports or ())
+    return JointPolicy(opened, device, seed, imports)
 
 
 class JointPolicy:
     """The policies of all teams of one checkpoint."""
 
-    def __init__(self, checkpoint: Checkpoint, device: str = "cpu", seed: int = 0) -> None:
-        """Build every policy of `checkpoint`. Raises RunError when one does not fit what it is said to be."""
+    def __init__(
+        self, checkpoint: Checkpoint, device: str = "cpu", seed: int = 0, imports: Sequence[str] | None = None
+    ) -> None:
+        """Build every policy of `checkpoint`; what the user's modules register must be known (see `load_policy`).
+
+        Raises RunError when a policy does not fit what it is said to be.
+        """
         self.checkpoint = checkpoint
         """Where the weights come from."""
         states = {name: checkpoint.read_policy(name) for name in checkpoint.policy_names}
@@ -73,7 +85,7 @@ class JointPolicy:
             self.by_team[team] = players[seat.policy]
             self._places |= {agent: (team, index) for index, agent in enumerate(seat.agents)}
         self._memory: dict[AgentId, Tensor] = {}
-        self._raw = RawObservations(checkpoint.path.parent.parent / "config.json")
+        self._raw = RawObservations(checkpoint.path.parent.parent / "config.json", imports)
 
     @property
     def agents(self) -> tuple[AgentId, ...]:

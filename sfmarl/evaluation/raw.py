@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,8 +33,9 @@ class RawObservations:
     directories that are trusted to name code. Arrays of the stored shape never lead there.
     """
 
-    def __init__(self, config_path: Path) -> None:
-        self._config_path = config_path
+    def __init__(self, config_path: Path, imports: Sequence[str] | None = None) -> None:
+        """`imports` are imported instead of what `config.json` names."""
+        self._config_path, self._imports = config_path, imports
         self._codecs: dict[str, ObsCodec] | None = None
 
     def read(self, spec: PolicySpec, team: str, agent: AgentId, raw: Any, action_mask: Any = None) -> StoredRow:
@@ -64,7 +65,7 @@ class RawObservations:
         )
         if self._codecs is None:
             try:
-                self._codecs = load_codecs(self._config_path)
+                self._codecs = load_codecs(self._config_path, self._imports)
             except UsageError as error:
                 raise UsageError(
                     f"The observation does not fit: {expected}; got {got}. "
@@ -76,12 +77,12 @@ class RawObservations:
             raise UsageError(f"The observation does not fit: {expected}; got {got}. ({error})") from error
 
 
-def load_codecs(config_path: Path) -> dict[str, ObsCodec]:
+def load_codecs(config_path: Path, imports: Sequence[str] | None = None) -> dict[str, ObsCodec]:
     """Return team -> codec of the environment in a run's `config.json`, which is built: the code it names is run.
 
     Raises UsageError when it cannot be built.
     """
-    probe = probe_env(read_config(config_path))
+    probe = probe_env(read_config(config_path, imports))
     if not probe.codecs:
         raise UsageError(f"{probe.spec.env} writes its observations itself: pass arrays of the stored shape.")
     return {team.name: codec.obs for team, codec in zip(probe.spec.teams, probe.codecs, strict=True)}

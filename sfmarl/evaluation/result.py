@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from typing import Any
 
 from sfmarl.specs import AgentId
@@ -35,6 +36,10 @@ class Evaluation:
     """The same with random legal actions."""
     scored: tuple[str, ...] = ()
     """Teams whose returns make the score: all that the first team's player plays; empty = the first team."""
+    infos: dict[str, Interval] = field(default_factory=dict)
+    """`<key>/<team>` -> what the environment's infos said of the episodes (Config.info_metrics)."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """Values of the metrics that the user registered."""
 
     @property
     def score(self) -> float:
@@ -62,6 +67,8 @@ class Evaluation:
         values = {f"eval/return_team/{team}": x.mean for team, x in self.teams.items()}
         values |= {f"eval/interval_team/{team}": x.half_width for team, x in self.teams.items()}
         values |= {f"eval/return_agent/{agent}": x.mean for agent, x in self.agents.items()}
+        values |= {f"eval/info/{name}": x.mean for name, x in self.infos.items()}
+        values |= {f"eval/{name}": value for name, value in self.metrics.items()}
         return {**values, "eval/length": self.length.mean, "eval/episodes": float(self.episodes)}
 
     def to_json(self) -> dict[str, Any]:
@@ -77,6 +84,8 @@ class Evaluation:
             "teams": {team: {"metric": metric_name(team), **x.to_json()} for team, x in self.teams.items()},
             "agents": {str(agent): x.to_json() for agent, x in self.agents.items()},
             "length": self.length.to_json(),
+            "infos": {name: x.to_json() for name, x in self.infos.items()},
+            "metrics": {name: value if math.isfinite(value) else None for name, value in self.metrics.items()},
             "baseline": None if self.baseline is None else self.baseline.to_json(),
         }
 
@@ -89,6 +98,8 @@ class Evaluation:
         rows = [(metric_name(t), x, beside.teams[t] if beside else None) for t, x in self.teams.items()]
         rows += [(f"  {a}", x, beside.agents[a] if beside else None) for a, x in self.agents.items()]
         rows.append(("episode length", self.length, beside.length if beside else None))
+        rows += [(f"info {name}", x, beside.infos.get(name) if beside else None) for name, x in self.infos.items()]
+        rows += [(n, f"{x:.4g}", f"{beside.metrics[n]:.4g}" if beside else None) for n, x in self.metrics.items()]
         width = max(len(title) for title, _, _ in rows)
         for title, value, other in rows:
             lines.append(f"{title:<{width}}  {value!s:<18}" + (f"  random {other}" if other else ""))

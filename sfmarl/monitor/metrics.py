@@ -10,9 +10,14 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from sfmarl.errors import UsageError, UserCodeError
 from sfmarl.monitor.record_files import EventFile, JsonLines, Record
+from sfmarl.registry import Registry
+
+if TYPE_CHECKING:
+    from sfmarl.monitor.episodes import Episodes
 
 
 @dataclass(frozen=True)
@@ -56,8 +61,12 @@ METRICS: dict[str, Metric] = {
     "learner/<policy>/<metric>": Metric("1", "any other metric, documented by the algorithm that returns it"),
     "episode/return_team/<team>": Metric("reward", "mean undiscounted episode return, sum over the team's agents"),
     "episode/return_agent/<agent>": Metric("reward", "mean undiscounted episode return of one agent"),
+    "episode/shaped_return_team/<team>": Metric("reward", "the same of shaped rewards (Config.reward), before pooling"),
     "episode/length": Metric("env-steps", "mean episode length"),
     "episodes": Metric("episodes", "episodes ended since the run began"),
+    "info/<key>/<team>": Metric("1", "mean over episodes of an entry of the infos (Config.info_metrics)"),
+    "eval/info/<key>/<team>": Metric("1", "evaluation: the same"),
+    "custom/<name>": Metric("1", "added by a callback, under no registered name"),
     "eval/return_team/<team>": Metric("reward", "evaluation: mean return, sum over the team's agents"),
     "eval/interval_team/<team>": Metric("reward", "evaluation: half width of that mean's 95 % interval"),
     "eval/return_agent/<agent>": Metric("reward", "evaluation: mean return of one agent"),
@@ -75,15 +84,63 @@ METRICS: dict[str, Metric] = {
 """
 
 
-def describe(name: str) -> Metric | None:
-    """Return what the scalar `name` means, None when no entry of METRICS covers it."""
-    return next((metric for pattern, metric in _PATTERNS if pattern.fullmatch(name)), None)
-
-
 _PATTERNS = [
     (re.compile("".join(".+" if part.startswith("<") else re.escape(part) for part in re.split("(<[a-z]+>)", name))), m)
     for name, m in METRICS.items()
 ]
+_RECORD_KEYS = ("time", "wall_seconds", "env_steps", "agent_steps")
+
+
+@dataclass(frozen=True)
+class UserMetric:
+    """A metric of the user's."""
+
+    function: Callable[[Episodes], float] | None
+    """Finished episodes, at least one -> a number; None for one that only callbacks write."""
+    meaning: Metric
+    """What it means."""
+
+
+USER_METRICS: Registry[UserMetric] = Registry("metric", lambda metric: (metric.function,))
+"""By name. Those with a function are written with every record, and as `eval/<name>` with every evaluation."""
+
+
+def register_metric(
+    name: str, function: Callable[[Episodes], float] | None = None, description: str = "", unit: str = "1"
+) -> None:
+    """Make a scalar known as `name`: documented for callbacks that write it and, with `function`, computed.
+
+    `function` is called with the episodes that ended since the last record, and with those of every evaluation.
+    Raises UsageError if the name is taken, also by this package.
+    """
+    if name in _RECORD_KEYS or _builtin(name) is not None:
+        raise UsageError(f"metric {name!r}: the package writes a metric of this name itself. Choose another.")
+    USER_METRICS.register(name, UserMetric(function, Metric(unit, description)), description)
+
+
+def compute_metrics(episodes: Episodes) -> dict[str, float]:
+    """Return name -> value of every registered metric that has a function; `episodes` must not be empty.
+
+    Raises UserCodeError when one raises or returns no number.
+    """
+    values = {}
+    for name, metric in USER_METRICS.items():
+        if metric.function is not None:
+            try:
+                values[name] = float(metric.function(episodes))
+            except Exception as error:
+                raise UserCodeError(f"metric {name!r} raised {type(error).__name__}: {error}.") from error
+    return values
+
+
+def describe(name: str) -> Metric | None:
+    """Return what the scalar `name` means; None when neither METRICS nor USER_METRICS covers it."""
+    registered = USER_METRICS.get(name) or USER_METRICS.get(name.removeprefix("eval/"))
+    return _builtin(name) if registered is None else registered.meaning
+
+
+def _builtin(name: str) -> Metric | None:
+    return next((metric for pattern, metric in _PATTERNS if pattern.fullmatch(name)), None)
 
 
 class _Sink(Protocol):

@@ -26,6 +26,7 @@ from sfmarl.workers.lockstep import LockstepSplit
 from sfmarl.workers.rollout import RolloutWorker, Split
 from sfmarl.workers.routing import Bystander, HomeRoute
 from sfmarl.workers.seating import HomeSeating, frozen
+from sfmarl.workers.shaping import Shaping
 from sfmarl.workers.turns import TurnSplit
 
 Report = Callable[[str, Any], None]
@@ -48,11 +49,12 @@ def build_rollout(
         _tidy(blocks, plan.sync)
         envs = make_envs(config, spec.envs_per_split, seeds)
         scripts = _scripts(plan, index, split)
+        shaping = [Shaping(config.reward, block) for block in blocks] if config.reward else []
         if isinstance(envs, list):
-            splits.append(_turns(plan, plane, envs, blocks, scripts, generation, seeds))
+            splits.append(_turns(plan, plane, envs, blocks, scripts, shaping, generation, seeds))
         else:
             route = HomeRoute(_seats(plan, plane, blocks, scripts))
-            splits.append(LockstepSplit(envs, blocks, route, generation, plan.sync, team_reward=config.team_reward))
+            splits.append(LockstepSplit(envs, blocks, route, generation, plan.sync, config.team_reward, shaping))
     return RolloutWorker(index, generation, splits, words, inbox, inference, report)
 
 
@@ -85,6 +87,7 @@ def _turns(
     envs: list[TurnEnv],
     blocks: Sequence[Block],
     scripts: Mapping[int, ScriptedPlayer],
+    shaping: Sequence[Shaping],
     generation: int,
     seeds: Sequence[int],
 ) -> TurnSplit:
@@ -100,6 +103,7 @@ def _turns(
         seating=HomeSeating(home),
         scratch=plane.scratch(blocks[0].spec.worker, blocks[0].spec.split),
         scripts=scripts,
+        shaping=shaping,
         seeds=seeds,
     )
 

@@ -12,6 +12,7 @@ from sfmarl.evaluation.evaluate import evaluate_checkpoint
 from sfmarl.evaluation.evaluator import Stopped
 from sfmarl.evaluation.result import Evaluation
 from sfmarl.monitor.recorder import Recorder
+from sfmarl.run.callbacks import Callbacks
 from sfmarl.run.crew import Crew
 from sfmarl.run.plan import RunPlan
 from sfmarl.seeding import seed_for
@@ -35,6 +36,7 @@ class Keeper:
         crew: Crew,
         recorder: Recorder,
         past: dict[str, Any],
+        callbacks: Callbacks,
         tell: Callable[[str], None],
         warn: Callable[[str], None],
         write: Callable[[dict[str, float], dict[str, Any]], None],
@@ -48,7 +50,7 @@ class Keeper:
         self.reached_score = False
         """A periodic evaluation reached the score the run is to stop at."""
         self._plan, self._config, self._run_dir = plan, plan.config, plan.config.run_dir
-        self._crew, self._recorder = crew, recorder
+        self._crew, self._recorder, self._callbacks = crew, recorder, callbacks
         self._tell, self._warn, self._write = tell, warn, write
         self.best = checkpoint.read_best(self._run_dir, warn)
         """The record of the checkpoint that scored best."""
@@ -120,6 +122,7 @@ class Keeper:
                 self._config.eval_episodes,
                 seed_for(self._config.seed, "evaluation", self._next_evaluation),
             )
+        self._callbacks.saved(self.saved)
 
     def save_now(self, pump: Callable[[], None]) -> None:
         """Write a checkpoint and wait for it, no matter what is scheduled; `pump` handles the crew's messages once."""
@@ -152,9 +155,8 @@ class Keeper:
 
     def _seats(self) -> dict[str, Seat]:
         policies = self._plan.policy_of_team()
-        teams = [
-            team for team in self._plan.env.teams if team.name in policies
-        ]  # of the others a script says what to do
+        # the others are played by scripts
+        teams = [team for team in self._plan.env.teams if team.name in policies]
         return {team.name: Seat(policies[team.name], team.agents) for team in teams}
 
     def on_evaluated(self, path: Path, evaluation: Evaluation | None) -> None:
@@ -163,8 +165,8 @@ class Keeper:
         if evaluation is None:
             return
         # training went on meanwhile: the score belongs to the steps that the checkpoint had seen
-        self._write(evaluation.scalars(), self._evaluating_state)
         self._consider_best(path, evaluation)
+        self._write(evaluation.scalars() | self._callbacks.evaluated(evaluation), self._evaluating_state)
         teams = evaluation.scored or tuple(evaluation.teams)[:1]
         returns = [str(evaluation.teams[team]) for team in teams]
         score = returns[0] if len(teams) == 1 else ", ".join(f"{t} {x}" for t, x in zip(teams, returns, strict=True))
@@ -195,6 +197,6 @@ class Keeper:
         except SfmarlError as error:
             self._warn(f"the final evaluation failed: {error}")
             return None
-        self._write(evaluation.scalars(), self._saved_state)
         self._consider_best(self.saved, evaluation)
+        self._write(evaluation.scalars() | self._callbacks.evaluated(evaluation), self._saved_state)
         return evaluation

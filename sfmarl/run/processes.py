@@ -10,7 +10,9 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import faulthandler
+import functools
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -27,6 +29,7 @@ from sfmarl.memory.plane import DataPlane
 from sfmarl.memory.queues import TicketQueue
 from sfmarl.run.plan import RunPlan
 from sfmarl.threads import use_threads
+from sfmarl.user_code import import_user_code
 
 END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Signals that ask a run to end: Ctrl-C, a service manager, a closed terminal."""
@@ -49,8 +52,10 @@ PRELOAD = (
 class Handle:
     """What every child is handed."""
 
-    plan: RunPlan
-    """The plan."""
+    imports: tuple[str, ...]
+    """The user's modules."""
+    sealed_plan: bytes
+    """The plan, pickled: its hyperparameters may be of a class that only the user's modules define."""
     plane: DataPlane
     """Shared memory."""
     rollout_queues: list[TicketQueue]
@@ -59,6 +64,11 @@ class Handle:
     """Requests, one queue per inference worker."""
     run_dir: Path
     """The run directory."""
+
+    @functools.cached_property
+    def plan(self) -> RunPlan:
+        """The plan; not to be asked for before the user's modules are imported."""
+        return pickle.loads(self.sealed_plan)
 
 
 @dataclass
@@ -89,6 +99,7 @@ def child_main(role: Role, index: int, handle: Handle, pipe: Connection) -> None
 
     words = handle.plane.words()
     try:
+        import_user_code(handle.imports)
         _MAINS[role](index, handle, pipe, report)
     except Exception as error:
         if not parent_process().is_alive():

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import signal
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -22,7 +23,7 @@ from typing import Any
 from sfmarl.algorithms import get_algorithm
 from sfmarl.config import Config, default_run_dir
 from sfmarl.envs.registry import load_spec
-from sfmarl.errors import UsageError
+from sfmarl.errors import UsageError, UserCodeError
 from sfmarl.evaluation.policy import JointPolicy, load_policy
 from sfmarl.memory.plane import DataPlane
 from sfmarl.monitor.console import Console
@@ -30,6 +31,7 @@ from sfmarl.monitor.metrics import MetricsWriter
 from sfmarl.monitor.recorder import Recorder
 from sfmarl.players import frozen_from
 from sfmarl.run.build import publish_frozen
+from sfmarl.run.callbacks import Callbacks
 from sfmarl.run.crew import Crew
 from sfmarl.run.plan import RunPlan, make_plan, resolve_workers
 from sfmarl.run.processes import END_SIGNALS
@@ -42,6 +44,7 @@ from sfmarl.storage import checkpoint
 from sfmarl.storage.config_file import read_config, write_config
 from sfmarl.storage.durable import replace_file
 from sfmarl.storage.lock import locked
+from sfmarl.user_code import absolute, being_imported, import_user_code
 
 
 @dataclass(frozen=True)
@@ -69,8 +72,11 @@ def train(config: Config) -> TrainResult:
     fails, with its latest checkpoint on disk; KeyboardInterrupt after Ctrl-C, likewise.
     """
     _refuse_reimport()
+    config = replace(config, imports=absolute(config.imports))
+    import_user_code(config.imports)
     config = replace(config, hp=config.hp or get_algorithm(config.algo).hyperparameters())
     validate(config)
+    callbacks = Callbacks(config.callbacks)
     plan = _plan(config)
     config = replace(config, run_dir=config.run_dir or default_run_dir(config))
     plan = replace(plan, config=config)
@@ -79,23 +85,27 @@ def train(config: Config) -> TrainResult:
         if (config.run_dir / "config.json").exists():
             raise UsageError(f"{config.run_dir} holds a run already. Name another --run-dir.")
         write_config(config, config.run_dir / "config.json")
-        return _run(plan, resumed=None)
+        return _run(plan, callbacks, resumed=None)
 
 
 def resume(run_dir: str | Path, **overrides: Any) -> TrainResult:
     """Continue the run in `run_dir` from its latest checkpoint that is whole; `overrides` replace settings.
 
+    The modules that its `config.json` names (`imports`, the environment's) are imported and run.
+
     Raises UsageError when there is no run or when it has reached its budget, RunError when no checkpoint can be used.
     """
     _refuse_reimport()
     run_dir = Path(run_dir)
-    config = replace(read_config(run_dir / "config.json"), run_dir=run_dir, **overrides)
+    imports = overrides.pop("imports", None)
+    config = replace(read_config(run_dir / "config.json", imports), run_dir=run_dir, **overrides)
     validate(config, new_run=False)
+    callbacks = Callbacks(config.callbacks)
     with locked(run_dir):
-        return _resume(config, run_dir)
+        return _resume(config, callbacks, run_dir)
 
 
-def _resume(config: Config, run_dir: Path) -> TrainResult:
+def _resume(config: Config, callbacks: Callbacks, run_dir: Path) -> TrainResult:
     notes: list[str] = []
     resumed = checkpoint.latest(run_dir, warn=notes.append)
     if resumed.run_state["env_steps"] >= config.env_steps:
@@ -112,7 +122,7 @@ def _resume(config: Config, run_dir: Path) -> TrainResult:
     plan = _plan(replace(config, players=frozen_from(config.players, resumed.path)))
     plan = replace(plan, config=config, start_env_steps=resumed.run_state["env_steps"])
     write_config(config, run_dir / "config.json")
-    return _run(plan, resumed=resumed, notes=notes)
+    return _run(plan, callbacks, resumed=resumed, notes=notes)
 
 
 def _refuse_reimport() -> None:
@@ -122,6 +132,8 @@ def _refuse_reimport() -> None:
             "train() was called while a process of a run imported your script: put the call under "
             '`if __name__ == "__main__":`.'
         )
+    if (name := being_imported()) is not None:
+        raise UsageError(f'{name} calls train() when it is imported: put the call under `if __name__ == "__main__":`.')
 
 
 def _plan(config: Config) -> RunPlan:
@@ -130,7 +142,9 @@ def _plan(config: Config) -> RunPlan:
     return make_plan(config, env)
 
 
-def _run(plan: RunPlan, resumed: checkpoint.Checkpoint | None, notes: list[str] | None = None) -> TrainResult:
+def _run(
+    plan: RunPlan, callbacks: Callbacks, resumed: checkpoint.Checkpoint | None, notes: list[str] | None = None
+) -> TrainResult:
     """Wire the run and see it through."""
     config, run_dir = plan.config, plan.config.run_dir
     past = resumed.run_state if resumed else {}
@@ -159,14 +173,15 @@ def _run(plan: RunPlan, resumed: checkpoint.Checkpoint | None, notes: list[str] 
             resume_step=past.get("env_steps"),
             warn=lambda text: console.message(text, "warning"),
         )
-        training = Training(plan, crew, recorder, writer, console, past)
-        with _interruptible(training):
+        training = Training(plan, crew, recorder, writer, console, past, callbacks)
+        with _traceback_kept(run_dir), _interruptible(training):
             try:
                 summary = training.run()
             finally:
                 crew.stop()
                 writer.close()
-        replace_file(run_dir / "summary.json", json.dumps(summary, indent=2).encode() + b"\n")
+            replace_file(run_dir / "summary.json", json.dumps(summary, indent=2).encode() + b"\n")
+            callbacks.end(summary)
         console.message(_closing(summary, run_dir), "result")
     if training.interrupted:
         raise Interrupted(training.interrupted)
@@ -196,6 +211,20 @@ def _interruptible(training: Training) -> Iterator[None]:
     finally:
         for number, handler in old.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def _traceback_kept(run_dir: Path) -> Iterator[None]:
+    """Write to RUN/crash.txt where the user's code raised, and say so."""
+    try:
+        yield
+    except UserCodeError as error:
+        path = run_dir / "crash.txt"
+        try:
+            path.write_text("".join(traceback.format_exception(error.__cause__)), encoding="utf-8")
+        except OSError:
+            raise error from None
+        raise UserCodeError(f"{error}\nThe traceback is in {path}.") from error.__cause__
 
 
 def _announce(console: Console, plan: RunPlan, resumed: checkpoint.Checkpoint | None, notes: list[str]) -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import pickle
 import signal
 import time
 from collections.abc import Iterator
@@ -48,9 +49,10 @@ class ProcessCrew:
         self._saving: dict[int, Path] = {}
         self._evaluating: Path | None = None
         self._pending: list[Message] = []
-        spec = plan.plane
+        self._spec = spec = plan.plane
         self._handle = Handle(
-            plan=plan,
+            imports=plan.config.imports,
+            sealed_plan=pickle.dumps(plan),
             plane=plane,
             rollout_queues=[SharedQueue() for _ in range(spec.workers)],
             inference_queues=[SharedQueue() for _ in range(spec.inference_workers)],
@@ -60,7 +62,7 @@ class ProcessCrew:
 
     def start(self) -> None:
         """See Crew."""
-        spec = self._handle.plan.plane
+        spec = self._spec
         resource_tracker.ensure_running()  # the fork server starts it otherwise, and it unblocks signals when it does
         with _signals_held():
             forkserver.ensure_running()
@@ -188,7 +190,7 @@ class ProcessCrew:
 
     def save(self, target: Path) -> None:
         """See Crew."""
-        for index in range(self._handle.plan.plane.policies):
+        for index in range(self._spec.policies):
             child = self._children.get(("learner", index))
             if child is None:
                 self._pending.append(Message("learner", index, "saved", (target, f"learner {index} is gone")))

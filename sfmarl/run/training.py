@@ -10,11 +10,16 @@ import contextlib
 import time
 from typing import Any
 
+import numpy as np
+
+from sfmarl.envs.infos import parse_info_metrics
 from sfmarl.errors import RunError
 from sfmarl.monitor.console import Console
+from sfmarl.monitor.episodes import Episodes
 from sfmarl.monitor.metrics import MetricsWriter
 from sfmarl.monitor.recorder import Recorder
 from sfmarl.monitor.system import SystemSampler
+from sfmarl.run.callbacks import Callbacks, Run
 from sfmarl.run.crew import Crew, Message
 from sfmarl.run.keeper import Keeper
 from sfmarl.run.plan import RunPlan
@@ -22,6 +27,9 @@ from sfmarl.storage.checkpoint import checkpoint_paths
 from sfmarl.versions import package_versions
 
 POLL_SECONDS = 0.2
+
+INFO_EPISODES = 100
+"""After so many episodes an entry of the infos that never appeared is taken for a slip of the pen."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -39,6 +47,7 @@ class Training:
         writer: MetricsWriter,
         console: Console,
         past: dict[str, Any],
+        callbacks: Callbacks,
     ) -> None:
         """`past` is the run state of the checkpoint that is resumed, empty for a new run."""
         self.interrupted = 0
@@ -46,14 +55,19 @@ class Training:
         self._plan, self._config = plan, plan.config
         self._crew, self._recorder, self._writer, self._console = crew, recorder, writer, console
         self._system = SystemSampler(plan.device)
-        self._keeper = Keeper(plan, crew, recorder, past, console.message, self._warn, self._write)
+        self._callbacks = callbacks
+        self._run = Run(self._config, plan.env, recorder, console.message)
+        self._keeper = Keeper(plan, crew, recorder, past, callbacks, console.message, self._warn, self._write)
         self._last_record = time.monotonic()
         self._warned_of_numbers: set[int] = set()
+        self._unseen_infos = {metric.key for metric in parse_info_metrics(self._config.info_metrics)}
+        self._watched_episodes = 0
         self._start_steps = recorder.env_steps, recorder.agent_steps
         self._start_wall = recorder.wall_seconds
 
     def run(self) -> dict[str, Any]:
         """Start the crew, loop until the run is over, save, evaluate, and return the summary."""
+        self._callbacks.start(self._run)
         try:
             self._crew.start()
             if not checkpoint_paths(self._config.run_dir):
@@ -87,15 +101,20 @@ class Training:
             return "stopped by wall_seconds"
         if self._keeper.reached_score:
             return "stopped by stop_score"
+        if self._run.stop_reason is not None:
+            return f"stopped by a callback: {self._run.stop_reason}"
         return None
 
     def _handle(self, message: Message) -> None:
         match message.kind:
             case "episodes":
-                self._recorder.episodes.add(*message.payload)
+                episodes = self._recorder.episodes.add(*message.payload)
+                self._watch_infos(episodes)
+                self._callbacks.episodes_ended(episodes)
             case "update":
                 self._recorder.learned(message.index, message.payload)
                 self._watch_numbers(message.index, message.payload)
+                self._callbacks.updated(self._plan.policies[message.index].name, message.payload)
             case "warning":
                 self._warn(message.payload)
             case "saved":
@@ -111,6 +130,17 @@ class Training:
                 "gradient is not finite. Does the environment return NaN or infinite observations or rewards?"
             )
 
+    def _watch_infos(self, episodes: Episodes) -> None:
+        """Warn once of info_metrics that no info held in the first INFO_EPISODES episodes of this sitting."""
+        if not self._unseen_infos:
+            return
+        self._unseen_infos -= {key for key, values in episodes.infos.items() if not np.isnan(values).all()}
+        self._watched_episodes += len(episodes.lengths)
+        if self._unseen_infos and self._watched_episodes >= INFO_EPISODES:
+            names = ", ".join(map(repr, sorted(self._unseen_infos)))
+            self._warn(f"info_metrics: no agent's info held {names} in {self._watched_episodes} episodes.")
+            self._unseen_infos = set()
+
     def _warn(self, text: str) -> None:
         self._console.message(text, "warning")
 
@@ -123,6 +153,7 @@ class Training:
 
     def _record(self) -> None:
         scalars = self._recorder.record() | self._system.sample(self._crew.pids())
+        scalars |= self._callbacks.record(scalars)
         recorder = self._recorder
         self._write(
             scalars,

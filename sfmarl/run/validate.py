@@ -14,8 +14,10 @@ import torch
 
 from sfmarl.algorithms import get_algorithm
 from sfmarl.config import Config
+from sfmarl.envs.infos import parse_info_metrics
 from sfmarl.errors import UsageError, nearest
 from sfmarl.specs import EnvSpec, TeamSpec
+from sfmarl.workers.shaping import find_shape
 
 _AT_LEAST: dict[str, float] = {
     "frame_stack": 1,
@@ -69,6 +71,7 @@ def validate(config: Config, *, new_run: bool = True) -> None:
             "environments reward only the living. Take team_reward = sum or mean, or death = terminal."
         )
     _check_words(config)
+    _check_user_code(config)
     if new_run and config.run_dir is not None:
         _check_free(config.run_dir)
 
@@ -76,13 +79,12 @@ def validate(config: Config, *, new_run: bool = True) -> None:
 def validate_for_env(config: Config, spec: EnvSpec, num_workers: int) -> None:
     """Check settings against the environment that was found, with `num_workers` rollout workers.
 
-    Raises UsageError for policies of unknown teams, roles of unknown agents, one policy for teams that observe or act
-    differently, a global state that does not exist, and a batch that could never be full.
+    Raises UsageError for policies of unknown teams and mappings with holes, roles of unknown agents, one policy for
+    teams that observe or act differently, a global state that does not exist, and a batch that could never be full.
     """
     names = [team.name for team in spec.teams]
     players: dict[str, list[TeamSpec]] = {}
-    for unknown in sorted(config.policies.keys() - set(names)):
-        raise UsageError(f"policies names the team {unknown!r}, but the teams of {spec.env} are {', '.join(names)}.")
+    _check_policies(config, spec, names)
     for team in spec.teams:
         players.setdefault(config.policies.get(team.name, team.name), []).append(team)
     _check_roles(config, spec)
@@ -111,6 +113,24 @@ def _check_turns(config: Config, spec: EnvSpec) -> None:
             f"team_reward = {config.team_reward}, but the agents of {spec.env} take turns: there is no step at which a "
             "team's rewards could be added up. Take team_reward = env."
         )
+
+
+def _check_policies(config: Config, spec: EnvSpec, teams: list[str]) -> None:
+    """Raise UsageError for unknown teams, and where a team that was left out would slip into another one's policy."""
+    for unknown in sorted(config.policies.keys() - set(teams)):
+        raise UsageError(
+            f"policies names the team {unknown!r}, but the teams of {spec.env} are {', '.join(teams)}."
+            f"{nearest(unknown, teams)}"
+        )
+    for team, policy in config.policies.items():
+        if not policy.strip():
+            raise UsageError(f"policies gives team {team!r} no policy: write {team}=NAME.")
+        if policy != team and policy in teams and policy not in config.policies:
+            raise UsageError(
+                f"policies gives team {team!r} the policy {policy!r}, and leaves out team {policy!r}, whose own policy "
+                f"would have that name, too. Name both ({team}={policy} {policy}={policy} shares one), or choose "
+                "another name."
+            )
 
 
 def _check_roles(config: Config, spec: EnvSpec) -> None:
@@ -154,6 +174,13 @@ def _check_words(config: Config) -> None:
                 raise UsageError(f"sharing: the role of {agent!r} must be a name, got {role!r}.")
 
 
+def _check_user_code(config: Config) -> None:
+    """Check what names the user's code; callbacks are looked up when they are built."""
+    if config.reward:
+        find_shape(config.reward)
+    parse_info_metrics(config.info_metrics)
+
+
 def _json_object(setting: str, text: str, legal: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
@@ -176,6 +203,10 @@ def _check_types(settings: Any) -> None:
 
 
 def _check_mappings(config: Config) -> None:
+    for setting in ("imports", "callbacks", "info_metrics"):
+        for word in getattr(config, setting):
+            if not isinstance(word, str) or not word:
+                raise UsageError(f"{setting}: {word!r} is no name.")
     for setting in ("env_kwargs", "policies"):
         for key, value in getattr(config, setting).items():
             if not isinstance(key, str) or (setting == "policies" and not isinstance(value, str)):

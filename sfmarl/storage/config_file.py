@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, TypeVar, get_origin, get_type_hints
@@ -12,6 +13,7 @@ from sfmarl.algorithms import get_algorithm
 from sfmarl.config import Config
 from sfmarl.errors import UsageError, nearest
 from sfmarl.storage.durable import replace_file
+from sfmarl.user_code import absolute, import_user_code
 
 T = TypeVar("T")
 
@@ -22,12 +24,30 @@ def write_config(config: Config, path: Path) -> None:
     replace_file(path, text.encode() + b"\n")
 
 
-def read_config(path: Path) -> Config:
+def read_config(path: Path, imports: Sequence[str] | None = None) -> Config:
     """Rebuild the `Config` that `write_config` wrote, its hyperparameters through the algorithm registry.
 
-    Raises UsageError when there is no such file, it is no settings file of this package, or it names an algorithm or a
-    setting that this version does not have.
+    The modules and files it names under `imports` are imported, which runs them; `imports` takes their place when it
+    is not None. Raises UsageError when there is no such file, it is no settings file of this package, one of its
+    imports fails, or it names an algorithm or a setting that this version does not have.
     """
+    data, origin = _read(path, imports)
+    if data.get("hp") is not None:
+        try:
+            preset = get_algorithm(data["algo"]).hyperparameters()
+        except UsageError as error:
+            raise UsageError(f"{origin}: {error}") from error
+        data["hp"] = from_json(type(preset), data["hp"], origin)
+    return from_json(Config, data, origin)
+
+
+def import_run_code(path: Path, imports: Sequence[str] | None = None) -> None:
+    """Import what the settings file `path` names under `imports`, or `imports` instead. Raises like `read_config`."""
+    _read(path, imports)
+
+
+def _read(path: Path, imports: Sequence[str] | None) -> tuple[dict[str, Any], str]:
+    """Return the file's content, its `imports` replaced and imported, and how messages call the file."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -38,13 +58,16 @@ def read_config(path: Path) -> Config:
         raise UsageError(f"{path} is not a settings file of sfmarl: it names no environment and algorithm.")
     written_by = data.pop("sfmarl_version", "an unknown version")
     origin = f"{path} (written by sfmarl {written_by})"
-    if data.get("hp") is not None:
-        try:
-            preset = get_algorithm(data["algo"]).hyperparameters()
-        except UsageError as error:
-            raise UsageError(f"{origin}: {error}") from error
-        data["hp"] = from_json(type(preset), data["hp"], origin)
-    return from_json(Config, data, origin)
+    if imports is not None:
+        data["imports"] = list(absolute(imports))
+    named = data.get("imports", [])
+    if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
+        raise UsageError(f"{origin}: imports must be a list of modules and files, found {named!r}.")
+    try:
+        import_user_code(named)
+    except UsageError as error:
+        raise UsageError(f"{origin}: {error}") from error
+    return data, origin
 
 
 def from_json(cls: type[T], data: Any, origin: str) -> T:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -22,8 +23,12 @@ class Lanes:
     observation is written or its life ends. A slot is published when its last step is closed.
     """
 
-    def __init__(self, block: Block, generation: int, sync: bool) -> None:
+    def __init__(
+        self, block: Block, generation: int, sync: bool, on_close: Callable[[int, int, int], None] | None = None
+    ) -> None:
+        """`on_close(lane, ring, step)` is told of every step whose outcome is written, before its slot is published."""
         lanes = block.spec.lanes
+        self._on_close = on_close
         self.block = block
         self._generation = generation
         self._sync = sync
@@ -51,6 +56,7 @@ class Lanes:
             ring, step = self._ring[lane], self._step[lane]
             block.reward[ring, step, lane, 0] = reward
             self._observe(lane, ring, step + 1, observe)
+            self._closed(lane, ring, step)
             self._advance(lane, 1)
             self._written[lane] = True
         if not self.has_slot[lane] and not self._claim(lane):
@@ -84,11 +90,13 @@ class Lanes:
                 block.terminated[ring, step, lane, 0] = True
                 if step + 1 == block.spec.rollout:
                     self._pad(lane, step + 1)
+                self._closed(lane, ring, step)
                 self._advance(lane, 1)
             else:
                 block.truncated[ring, step, lane, 0] = True
                 self._pad(lane, step + 1, step + 2)
                 self._observe(lane, ring, step + 1, observe)
+                self._closed(lane, ring, step)
                 self._advance(lane, 2)
         self._fresh[lane] = True
         self._written[lane] = False
@@ -142,6 +150,10 @@ class Lanes:
         block.policy_version[ring, first:stop, lane] = -1
         if block.action_mask is not None:
             block.action_mask[ring, first:stop, lane] = True
+
+    def _closed(self, lane: int, ring: int, step: int) -> None:
+        if self._on_close is not None:
+            self._on_close(lane, ring, step)
 
     def _advance(self, lane: int, steps: int) -> None:
         self.is_open[lane] = False

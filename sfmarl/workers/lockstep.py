@@ -16,11 +16,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from sfmarl.envs.vector import Resumable, VectorEnv
+from sfmarl.envs.vector import Informative, Resumable, VectorEnv
 from sfmarl.memory.block import Block
 from sfmarl.workers.episodes import EpisodeLog
 from sfmarl.workers.ghosts import Ghosts
 from sfmarl.workers.routing import HomeRoute, SeatRoute, clear_rows, copy_rows
+from sfmarl.workers.shaping import Shaping
 
 ALL = slice(None)
 
@@ -36,11 +37,16 @@ class LockstepSplit:
         generation: int,
         sync: bool = False,
         team_reward: Literal["env", "sum", "mean"] = "env",
+        shaping: Sequence[Shaping] = (),
     ) -> None:
-        """`blocks` are the split's, one per team; `sync` claims a slot only once the one before it was learned from."""
+        """`blocks` are the split's, one per team; `sync` claims a slot only once the one before it was learned from.
+
+        `shaping` rewrites the rewards of each block before `team_reward` pools them; empty leaves them as they are.
+        """
         self.env = env
         self.blocks = blocks
-        self.episodes = EpisodeLog(env.num_envs, env.spec.num_agents)
+        infos = env.infos if isinstance(env, Informative) else None
+        self.episodes = EpisodeLog(env.num_envs, env.spec.num_agents, infos, shaped=bool(shaping))
         self.env_steps = 0
         """Env-steps taken: phantom steps are none."""
         self.agent_steps = 0
@@ -51,6 +57,7 @@ class LockstepSplit:
         self._generation = generation
         self._sync = sync
         self._team_reward = team_reward
+        self._shaping = shaping
         self._ghosts = [Ghosts(block) for block in blocks if block.in_return is not None]
         self._rollout, self._num_rings = blocks[0].spec.rollout, blocks[0].spec.ring
         self._all_running = np.ones(env.num_envs, bool)
@@ -145,7 +152,9 @@ class LockstepSplit:
             cut, over = finished[truncated], finished[~truncated]
         self._route.deliver_outcome(ring, step)
         self._route.deliver_obs(ring, step + 1, running)
-        self._shape_rewards(ring, step, finished, cut)
+        if self._shaping:
+            self._shape(ring, step, [out.reward for out in outcome])
+        self._pool_rewards(ring, step, finished, cut)
         self._phantom[:] = False
         if finished.size:
             self.episodes.finish(finished)
@@ -158,7 +167,14 @@ class LockstepSplit:
             for block in self.blocks:
                 block.slots.publish(ring, ALL)
 
-    def _shape_rewards(self, ring: int, step: int, finished: np.ndarray, cut: np.ndarray) -> None:
+    def _shape(self, ring: int, step: int, rewards: list[np.ndarray]) -> None:
+        """Shape the learning players' rewards; `rewards` are those of every seat."""
+        shaped = list(rewards)
+        for block, shaping in zip(self.blocks, self._shaping, strict=True):
+            shaped[block.spec.seat] = shaping.step(ring, step)
+        self.episodes.add_shaped(shaped)
+
+    def _pool_rewards(self, ring: int, step: int, finished: np.ndarray, cut: np.ndarray) -> None:
         if self._team_reward != "env":
             for block in self.blocks:
                 reward = block.reward[ring, step]

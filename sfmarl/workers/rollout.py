@@ -11,11 +11,9 @@ from collections.abc import Callable, Sequence
 from time import perf_counter, sleep
 from typing import Any, Protocol
 
-import numpy as np
-
 from sfmarl.memory.queues import TicketQueue
 from sfmarl.memory.words import ROLLOUT_COUNTS, ROLLOUT_TIMES, Words
-from sfmarl.workers.episodes import EpisodeLog
+from sfmarl.workers.episodes import EpisodeLog, join
 
 ENV, WRITE, WAIT_ACTIONS, WAIT_SLOTS = range(len(ROLLOUT_TIMES))
 ENV_STEPS, AGENT_STEPS, EPISODES, SPLIT_STEPS = range(len(ROLLOUT_COUNTS))
@@ -145,9 +143,9 @@ class RolloutWorker:
         """Send the episodes finished since the last report to the main process."""
         finished = [episodes for split in self._splits if (episodes := split.episodes.drain()) is not None]
         if finished:
-            returns, lengths = (np.concatenate(part) for part in zip(*finished, strict=True))
-            self._counts[EPISODES] += len(lengths)
-            self._report("episodes", (returns, lengths))
+            episodes = join(finished)
+            self._counts[EPISODES] += len(episodes.lengths)
+            self._report("episodes", episodes)
 
     def generator_states(self) -> list[list[dict[str, Any] | None]]:
         """Return where the streams of each split's environments are (`seeding.generator_state`)."""

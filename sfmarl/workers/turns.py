@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
 from sfmarl.envs.turns import ResumableTurns, Turn, TurnEnv
+from sfmarl.envs.vector import Informative
 from sfmarl.memory.block import Block
 from sfmarl.memory.seats import Scratch
 from sfmarl.memory.weights import WeightStore
 from sfmarl.workers.episodes import EpisodeLog
 from sfmarl.workers.lanes import Lanes
 from sfmarl.workers.seating import Acts, HomeSeating, Players, Seating, frozen
+from sfmarl.workers.shaping import Shaping
 
 
 class TurnSplit:
@@ -35,24 +38,31 @@ class TurnSplit:
         seating: Seating | None = None,
         scratch: Sequence[Scratch] = (),
         scripts: Mapping[int, Acts] | None = None,
+        shaping: Sequence[Shaping] = (),
         seeds: Sequence[int] | None = None,
     ) -> None:
         """`weights` are the policies' stores, by policy index; `scratch` is needed for seats that `seating` freezes.
 
         `scripts` are the frozen players that act here, by number; the inference worker acts for the others.
+        `shaping` rewrites the rewards of each block; empty leaves them as they are.
         `seeds[e]` goes to the first reset of `envs[e]`.
         """
         spec = envs[0].spec
         self.envs = envs
         self.blocks = blocks
-        self.episodes = EpisodeLog(len(envs), spec.num_agents)
+        infos = envs[0].infos if isinstance(envs[0], Informative) else None
+        self.episodes = EpisodeLog(len(envs), spec.num_agents, infos, shaped=bool(shaping))
         self.env_steps = 0
         """Turns taken."""
         self.agent_steps = 0
         """Turns taken by learning players."""
         self.env_seconds = 0.0
         """Time spent inside the environments and their adapter, but for writing observations."""
-        self._lanes = [Lanes(block, generation, sync) for block in blocks]
+        self._shaping = shaping
+        self._lanes = [
+            Lanes(block, generation, sync, partial(self._shape, index) if shaping else None)
+            for index, block in enumerate(blocks)
+        ]
         self._agents = [len(block.spec.team.agents) for block in blocks]
         self._weights = weights
         self._versions = [-1] * len(blocks)
@@ -107,6 +117,11 @@ class TurnSplit:
             self._seek_mover(env)
         self.env_seconds += spent
         self._close_stale()
+
+    def _shape(self, player: int, lane: int, ring: int, step: int) -> None:
+        env, agent = divmod(lane, self._agents[player])
+        reward = self._shaping[player].lane(ring, step, lane)
+        self.episodes.add_agent_shaped(env, self._first_agent[self.blocks[player].spec.seat] + agent, reward)
 
     def _begin_episode(self, env: int) -> None:
         self._over[env] = False

@@ -27,9 +27,10 @@ def test_descriptions_tell_ippo_and_appo_apart_by_what_differs():
     ippo, appo = (registry.get_algorithm(name) for name in ("ippo", "appo"))
     ours, theirs = dataclasses.asdict(ippo.hyperparameters()), dataclasses.asdict(appo.hyperparameters())
     assert {name for name in ours if ours[name] != theirs[name]} == {"epochs"}
-    assert "V-trace" in ippo.description
-    assert f"{ours['epochs']} epochs" in ippo.description
-    assert f"{theirs['epochs']} epochs" in appo.description
+    described = dict(registry.ALGORITHMS.entries())
+    assert "V-trace" in described["ippo"]
+    assert f"{ours['epochs']} epochs" in described["ippo"]
+    assert f"{theirs['epochs']} epochs" in described["appo"]
 
 
 def test_layers_given_as_a_list_become_a_tuple():
@@ -41,12 +42,20 @@ def test_unknown_names_come_with_the_nearest():
         registry.get_algorithm("mapo")
 
 
-def test_users_register_their_own_once(monkeypatch):
-    monkeypatch.setattr(registry, "_ALGORITHMS", dict(registry._ALGORITHMS))
-    registry.register_algorithm("mine", PPO, Hyperparameters, "for the test")
+def test_users_register_their_own_and_leave_the_presets_alone(monkeypatch):
+    monkeypatch.setattr(registry.ALGORITHMS, "_values", dict(registry.ALGORITHMS))
+    registry.register_algorithm("mine", PPO, "for the test", lambda: Hyperparameters(lr=0.5))
+    registry.register_algorithm("mine", PPO, "for the test", lambda: Hyperparameters(lr=0.25))
     assert registry.get_algorithm("mine").cls is PPO
-    with pytest.raises(UsageError, match="already registered"):
-        registry.register_algorithm("ippo", PPO, Hyperparameters, "again")
+    assert registry.get_algorithm("mine").hyperparameters().lr == 0.25
+    with pytest.raises(UsageError, match="registered already"):
+        registry.register_algorithm("ippo", PPO, "with other settings", Hyperparameters)
+    registry.register_algorithm("plain", PPO)
+    assert registry.get_algorithm("plain").hyperparameters() == Hyperparameters()
+    assert registry.ALGORITHMS.entries()[-1] == (
+        "plain",
+        "One policy's actor, critic and update (see the module's head).",
+    )
 
 
 @pytest.mark.parametrize(

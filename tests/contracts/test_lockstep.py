@@ -126,7 +126,7 @@ def test_episode_returns_are_the_scripts():
     """Metrics see the environment's own rewards, whatever the agents learn from."""
     split, blocks, _, _ = home_split((3,), 5, deaths=False, team_reward="sum")
     play(split, blocks, 60)
-    returns, lengths = split.episodes.drain()
+    returns, lengths, *_ = split.episodes.drain()
     assert len(returns) > 10 and (lengths >= 1).all()
     possible = {
         tuple(sum(reward(e, k, s, a) for s in range(script(e, k, 3, 0, False).length)) for a in range(3))

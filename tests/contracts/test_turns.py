@@ -95,7 +95,7 @@ def test_an_agent_that_never_moves_gives_its_reward_to_the_metrics_alone():
     split, blocks, envs, _, _ = make((1, 1), 4, quiet_agent=1)
     slots = play(split, blocks, 300)
     assert check_against_history(slots, envs, 2) > 100
-    returns, lengths = split.episodes.drain()
+    returns, lengths, *_ = split.episodes.drain()
     assert len(returns) == sum(len(env.history) - 1 for env in envs)
     assert lengths.sum() == sum(len(moves) for env in envs for moves in env.history[:-1])
     total = sum(

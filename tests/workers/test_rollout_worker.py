@@ -228,8 +228,8 @@ def test_episodes_are_reported_once():
     second.add([np.full((4, 2), 5.0)], np.array([True, False, True, True]))
     second.finish([1])
     setting.worker.report()
-    ((kind, (returns, lengths)),) = setting.reports
-    assert kind == "episodes"
+    ((kind, (returns, lengths, shaped, infos)),) = setting.reports
+    assert kind == "episodes" and shaped is None and infos == {}
     assert returns.tolist() == [[3, 30], [1, 10], [5, 5]] and lengths.tolist() == [1, 1, 0]
     assert setting.counts[EPISODES] == 3
     setting.worker.report()
@@ -272,6 +272,6 @@ def test_a_turn_based_episode_counts_turns_and_every_agents_reward():
     log.finish([1])
     log.add_steps([1])
     log.finish([1])
-    returns, lengths = log.drain()
+    returns, lengths, *_ = log.drain()
     assert returns.tolist() == [[5, 2], [0, 0]] and lengths.tolist() == [3, 1]
     assert log.drain() is None
