@@ -133,10 +133,9 @@ def test_rewards_that_come_out_of_turn_are_learned_from(settings, hp, tmp_path):
 def test_deaths_births_masks_and_five_players(settings, tmp_path):
     """The environment itself asserts that no illegal action reaches it."""
     kwargs = {"agents": ["a", "b", "c", "d", "e"], "masks": "info", "state": True}
-    settings = {"mode": "serial", "final_eval_episodes": 4} | settings
-    result = train(
-        config(tmp_path / "run", env="tests.envs.scripted_aec:chaos_turns", env_kwargs=kwargs, env_steps=800, **settings)
-    )
+    settings = {"mode": "serial", "env_steps": 800, "final_eval_episodes": 4} | settings
+    env = "tests.envs.scripted_aec:chaos_turns"
+    result = train(config(tmp_path / "run", env=env, env_kwargs=kwargs, **settings))
     records = result.metrics()
     ratios = [x for r in records for name, x in r.items() if name.endswith("/ratio_max_first")]
     assert ratios and max(ratios) < 1e-4, "what the actor saw is not what the learner saw"
