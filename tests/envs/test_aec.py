@@ -273,11 +273,8 @@ def test_an_environment_that_lets_nobody_act_is_an_error():
     env.reset(1)
     env.turn()
     env.act(np.int32(0))
-
-    def play() -> None:
-        for _ in range(200):
-            env.reset()
-            assert env.turn() is None
-
+    for _ in range(100):
+        env.reset()
+        assert env.turn() is None
     with pytest.raises(RunError, match="100 episodes in a row ended before any agent could act"):
-        play()
+        env.reset()

@@ -21,7 +21,7 @@ from sfmarl.statistics import mean_interval
 from sfmarl.storage.checkpoint import latest, read_best
 
 TICTACTOE = {"env": "pettingzoo.classic.tictactoe_v3", "policies": {"player_1": "main", "player_2": "main"}}
-BETTING = {"env": "turn_games:Betting", "policies": {"player_0": "main", "player_1": "main"}}
+BETTING = {"env": "tests.runs.turn_games:Betting", "policies": {"player_0": "main", "player_1": "main"}}
 
 
 def weights(run_dir, policy="main"):
@@ -57,7 +57,14 @@ def test_the_newest_checkpoint_of_self_play_is_the_best(async_run):
     assert "mean over teams `player_1`, `player_2` of one policy" in best.metric
 
 
-@pytest.mark.parametrize("policies", [TICTACTOE["policies"], {}], ids=["self-play", "two policies"])
+@pytest.mark.parametrize(
+    "policies",
+    [
+        pytest.param(TICTACTOE["policies"], id="self-play"),
+        # between two objects: tests/contracts/test_turns.py
+        pytest.param({}, id="two policies", marks=pytest.mark.slow),
+    ],
+)
 def test_sync_has_no_lag_and_ratio_one(policies, tmp_path):
     """Also when each side has a learner of its own and one is slower: nothing goes on before both have learned."""
     settings = TICTACTOE | {"policies": policies}
@@ -111,6 +118,29 @@ def test_rewards_that_come_out_of_turn_are_learned_from(settings, hp, tmp_path):
     assert all(agent.mean == 3.0 for agent in found.agents.values())
     assert all(abs(agent.mean - 1.5) < 0.7 for agent in found.baseline.agents.values())
     assert found.length.mean == 6.0
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param({}, id="serial"),
+        pytest.param(
+            {"teams": "all", "hp": Hyperparameters(critic="state", hidden=(16,), epochs=2)}, id="central critic"
+        ),
+        pytest.param({"mode": "sync"}, id="sync", marks=pytest.mark.slow),
+    ],
+)
+def test_deaths_births_masks_and_five_players(settings, tmp_path):
+    """The environment itself asserts that no illegal action reaches it."""
+    kwargs = {"agents": ["a", "b", "c", "d", "e"], "masks": "info", "state": True}
+    settings = {"mode": "serial", "env_steps": 800, "final_eval_episodes": 4} | settings
+    env = "tests.envs.scripted_aec:chaos_turns"
+    result = train(config(tmp_path / "run", env=env, env_kwargs=kwargs, **settings))
+    records = result.metrics()
+    ratios = [x for r in records for name, x in r.items() if name.endswith("/ratio_max_first")]
+    assert ratios and max(ratios) < 1e-4, "what the actor saw is not what the learner saw"
+    assert not any(x for r in records for name, x in r.items() if name.endswith("/skipped_updates"))
+    assert result.summary["agent_steps"] == result.summary["env_steps"]
 
 
 def test_evaluation_equals_pettingzoos_own_loop(async_run):
