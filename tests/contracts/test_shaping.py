@@ -134,6 +134,9 @@ def test_agents_that_take_turns_are_shaped_lane_by_lane():
                 assert slot.reward[t, a] == 100 * at + slot.obs[t + 1, a, 2] and slot.obs[t + 1, a, 2] <= following
                 checked += 1
         slot, t, a = of_lane[max(of_lane)]
+        if slot.truncated[t, a]:
+            assert slot.reward[t, a] == 100 * max(of_lane) + slot.obs[t + 1, a, 2]
+            checked += 1
         if slot.terminated[t, a]:
             assert slot.reward[t, a] == 100 * max(of_lane), "next_obs of the terminated is zero"
             checked += 1
