@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sfmarl.errors import UsageError as UsageError
     from sfmarl.evaluation.evaluate import evaluate_run as evaluate_run
     from sfmarl.evaluation.policy import load_policy as load_policy
+    from sfmarl.models.custom import register_model as register_model
     from sfmarl.monitor.metrics import register_metric as register_metric
     from sfmarl.run.callbacks import Callback as Callback
     from sfmarl.run.callbacks import register_callback as register_callback
@@ -40,6 +41,7 @@ _HOME = {
     "register_callback": "sfmarl.run.callbacks",
     "register_env": "sfmarl.envs.registry",
     "register_metric": "sfmarl.monitor.metrics",
+    "register_model": "sfmarl.models.custom",
     "register_reward": "sfmarl.workers.shaping",
     "resume": "sfmarl.run.runner",
     "train": "sfmarl.run.runner",
@@ -57,6 +59,7 @@ __all__ = [
     "register_callback",
     "register_env",
     "register_metric",
+    "register_model",
     "register_reward",
     "resume",
     "train",

@@ -88,6 +88,10 @@ class Hyperparameters:
     """Memory of the critic; a central one remembers once for its whole team."""
     rnn_size: int = 64
     """Units of the recurrent layers."""
+    encoder: str = ""
+    """Registered model between an agent's observation and the hidden layers: `name?key=value`; empty = built in."""
+    state_encoder: str = ""
+    """The same for a central critic, whose input is the state."""
 
     def __post_init__(self) -> None:
         """Raises UsageError for numbers of the wrong kind or out of range; `hidden` may be given as a list."""
@@ -105,10 +109,17 @@ class Hyperparameters:
             if field.name in unit and value > 1:
                 raise UsageError(f"Hyperparameter {field.name} must lie in [0, 1], got {value}.")
 
-    def net(self, rnn: RnnKind) -> NetConfig:
-        """Return what the actor or the critic looks like, which has this memory."""
+    def net(self, rnn: RnnKind, encoder: str) -> NetConfig:
+        """Return what the actor or the critic looks like, which has this memory and this encoder."""
         return NetConfig(
-            self.hidden, self.activation, self.layer_norm, self.agent_id, self.normalise_obs, rnn, self.rnn_size
+            hidden=self.hidden,
+            activation=self.activation,
+            layer_norm=self.layer_norm,
+            agent_id=self.agent_id,
+            normalise_obs=self.normalise_obs,
+            rnn=rnn,
+            rnn_size=self.rnn_size,
+            encoder=encoder,
         )
 
 

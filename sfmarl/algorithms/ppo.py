@@ -63,7 +63,8 @@ class PPO:
         self.spec, self.hp, self.device = spec, hp, device
         self.actor = self.build_actor(spec, hp, seed_for(seed, "actor")).to(device)
         source = spec.state_source if hp.critic == "state" else "own"
-        self.critic = Critic(spec, hp.net(hp.critic_rnn), source, seed_for(seed, "critic")).to(device)
+        net = hp.net(hp.critic_rnn, hp.encoder if source == "own" else hp.state_encoder)
+        self.critic = Critic(spec, net, source, seed_for(seed, "critic")).to(device)
         self._critic_memory = CriticMemory(self.critic.state_size, source != "own", device)
         self._optimiser = ActorCriticAdam(self.actor, self.critic, hp.adam_eps, hp.max_grad_norm)
         # on the CPU, whatever the device: a generator's state fits only the kind of device it was drawn on
@@ -79,7 +80,7 @@ class PPO:
     @staticmethod
     def build_actor(spec: PolicySpec, hp: Hyperparameters, seed: int = 0) -> Actor:
         """Build the actor that inference workers load weights into; `seed` draws its first weights."""
-        return Actor(spec, hp.net(hp.actor_rnn), seed)
+        return Actor(spec, hp.net(hp.actor_rnn, hp.encoder), seed)
 
     @staticmethod
     def central_critic(hp: Hyperparameters) -> bool:

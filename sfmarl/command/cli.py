@@ -170,6 +170,7 @@ def _list(words: Sequence[str]) -> int:
     import_user_code(parse(ListArguments, words, prog="sfmarl list").imports)
     from sfmarl.algorithms import ALGORITHMS
     from sfmarl.envs.registry import list_envs
+    from sfmarl.models.custom import MODELS
     from sfmarl.monitor.metrics import USER_METRICS
     from sfmarl.run.callbacks import CALLBACKS
     from sfmarl.workers.shaping import REWARDS
@@ -178,6 +179,7 @@ def _list(words: Sequence[str]) -> int:
         ("algorithms", ALGORITHMS.entries()),
         ("environments", list_envs()),
         ("callbacks", CALLBACKS.entries()),
+        ("models", MODELS.entries()),
         ("rewards", REWARDS.entries()),
         ("metrics", USER_METRICS.entries()),
     ):

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sfmarl.models.convolutions import ConvEncoder
+from sfmarl.models.custom import CustomEncoder
 from sfmarl.models.parts import PartsEncoder
 from sfmarl.models.recurrence import Memory, Recurrence, RnnKind
 from sfmarl.models.sharing import AgentBias, SetLinear, initialise_with_ids, into_groups, out_of_groups
@@ -39,6 +40,8 @@ class NetConfig:
     """Recurrent layer between the hidden layers and the head."""
     rnn_size: int = 64
     """Units of the recurrent layer."""
+    encoder: str = ""
+    """What stands before the hidden layers: a registered model; empty: convolutions for images, nothing else."""
 
 
 class SetNetwork(nn.Module):
@@ -62,8 +65,10 @@ class SetNetwork(nn.Module):
         self.shape, self.parameter_set = shape, parameter_set
         self.num_agents, self.num_sets = len(parameter_set), max(parameter_set) + 1
         self.activation, self.layer_norm = config.activation, config.layer_norm
-        self.conv: PartsEncoder | ConvEncoder | None = None
-        if parts:
+        self.conv: CustomEncoder | PartsEncoder | ConvEncoder | None = None
+        if config.encoder:
+            self.conv = CustomEncoder(config.encoder, shape, self.num_sets, generator)
+        elif parts:
             self.conv = PartsEncoder(parts, self.num_sets, generator)
         elif is_image(shape):
             self.conv = ConvEncoder(shape, self.num_sets, generator)

@@ -11,8 +11,9 @@ from sfmarl.config import Config
 from sfmarl.envs.infos import EpisodeInfos, InfoMetric, parse_info_metrics
 from sfmarl.envs.registry import load_spec, make_vector_env, register_env
 from sfmarl.envs.rows import new_obs_rows, new_outcome_rows
+from sfmarl.envs.script import ScriptedPlayer
 from sfmarl.errors import RunError, UsageError
-from sfmarl.evaluation.evaluator import Evaluator, RandomPlayer
+from sfmarl.evaluation.evaluator import Evaluator
 
 AGENTS = ("fox_0", "fox_1", "hare_0")
 
@@ -170,7 +171,7 @@ def test_settings(words, metrics):
 def test_evaluations_report_them():
     config = Config("test/telling", info_metrics=("win:mean", "food:sum"))
     spec = load_spec(config)
-    evaluator = Evaluator(config, {t.name: RandomPlayer(t, 1) for t in spec.teams}, 40, seed=3)
+    evaluator = Evaluator(config, {t.name: ScriptedPlayer("random", t, 1) for t in spec.teams}, 40, seed=3)
     while evaluator.run_once():
         pass
     evaluation = evaluator.result()

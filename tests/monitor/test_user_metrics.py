@@ -7,8 +7,9 @@ import pytest
 
 from sfmarl.config import Config
 from sfmarl.envs.registry import load_spec
+from sfmarl.envs.script import ScriptedPlayer
 from sfmarl.errors import UsageError, UserCodeError
-from sfmarl.evaluation.evaluator import Evaluator, RandomPlayer
+from sfmarl.evaluation.evaluator import Evaluator
 from sfmarl.monitor.episodes import EpisodeStats
 from sfmarl.monitor.metrics import USER_METRICS, describe, register_metric
 from sfmarl.specs import ActionSpec, EnvSpec, ObsSpec, TeamSpec
@@ -54,7 +55,7 @@ def test_values_of_the_episodes_since_the_last_record():
 def test_evaluations_compute_them_too():
     register_metric("mean_length", lambda episodes: episodes.lengths.mean(), "length", unit="env-steps")
     config = Config("games/climbing", env_kwargs={"length": 6})
-    evaluator = Evaluator(config, {t.name: RandomPlayer(t, 1) for t in load_spec(config).teams}, 5, seed=3)
+    evaluator = Evaluator(config, {t.name: ScriptedPlayer("random", t, 1) for t in load_spec(config).teams}, 5, seed=3)
     while evaluator.run_once():
         pass
     evaluation = evaluator.result()

@@ -16,9 +16,11 @@ from sfmarl import user_code
 from sfmarl.algorithms import ALGORITHMS
 from sfmarl.envs.registry import ENVS
 from sfmarl.evaluation.evaluate import evaluate_run
+from sfmarl.models.custom import MODELS
 from sfmarl.monitor.metrics import USER_METRICS, describe
 from sfmarl.run.callbacks import CALLBACKS
 from sfmarl.run.runner import TrainResult, train
+from sfmarl.storage.checkpoint import latest
 from sfmarl.user_code import import_user_code, module_name
 from sfmarl.workers.shaping import REWARDS
 
@@ -29,7 +31,7 @@ EXAMPLES = sorted((ROOT / "launch" / "extend").glob("*.py"))
 @pytest.fixture
 def own_names(monkeypatch):
     """Whatever a test registers or imports is forgotten again."""
-    for registry in (ALGORITHMS, ENVS, USER_METRICS, CALLBACKS, REWARDS):
+    for registry in (ALGORITHMS, ENVS, MODELS, USER_METRICS, CALLBACKS, REWARDS):
         monkeypatch.setattr(registry, "_values", dict(registry))
     monkeypatch.setattr(sys, "path", list(sys.path))
     before = set(sys.modules)
@@ -68,7 +70,14 @@ def written(result: TrainResult) -> set[str]:
 
 
 def test_there_is_an_example_of_each_kind():
-    assert [path.stem for path in EXAMPLES] == ["own_algorithm", "own_callback", "own_env", "own_metric", "own_reward"]
+    assert [path.stem for path in EXAMPLES] == [
+        "own_algorithm",
+        "own_callback",
+        "own_env",
+        "own_metric",
+        "own_model",
+        "own_reward",
+    ]
 
 
 def test_own_env(tmp_path, own_names):
@@ -85,6 +94,14 @@ def test_own_reward(tmp_path, own_names):
     for line in result.metrics():
         if "episode/length" in line:
             assert line["episode/shaped_return_team/agent"] != line["episode/return_team/agent"]
+
+
+def test_own_model(tmp_path, own_names):
+    result = run_example("own_model", tmp_path / "run")
+    actor = latest(result.run_dir).read_policy("agent").actor_tensors
+    assert "network.conv.encoders.0.each.0.weight" in actor
+    first, seen = actor["network.layers.0.weight"], result.policy()
+    assert first.shape[1] == 4 + 32 + 8 and seen.agents == ("agent_0", "agent_1", "agent_2")
 
 
 def test_own_callback(tmp_path, own_names):
