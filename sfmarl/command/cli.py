@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from sfmarl import __version__
-from sfmarl.command.arguments import parse, parse_config
-from sfmarl.command.launching import crash_report, guarded, train_in_run_dir
+from sfmarl.command.arguments import TrainArguments, parse, parse_run
+from sfmarl.command.launching import crash_report, guarded, start
 from sfmarl.config import Config
 from sfmarl.errors import UsageError, nearest
 
@@ -124,16 +124,19 @@ def _dispatch(words: Sequence[str]) -> int:
 
 
 def _train(words: Sequence[str]) -> int:
-    config = parse_config(words, prog="sfmarl train")
-    return train_in_run_dir(config)
+    return start(parse_run(TrainArguments, words, prog="sfmarl train"))
 
 
 def _resume(words: Sequence[str]) -> int:
     arguments = parse(ResumeArguments, words, prog="sfmarl resume")
+    from sfmarl.results.series import is_series, resume_series
     from sfmarl.run.runner import resume
 
     with crash_report(arguments.run_dir):
-        resume(arguments.run_dir, **arguments.overrides())
+        if is_series(arguments.run_dir):
+            print(resume_series(arguments.run_dir, **arguments.overrides()))
+        else:
+            resume(arguments.run_dir, **arguments.overrides())
     return 0
 
 

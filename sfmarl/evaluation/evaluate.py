@@ -13,6 +13,7 @@ from sfmarl.evaluation.animation import write_gif
 from sfmarl.evaluation.evaluator import Evaluator, Player, RandomPlayer, Stopped
 from sfmarl.evaluation.policy import JointPolicy, load_policy
 from sfmarl.evaluation.result import Evaluation
+from sfmarl.fit import differences
 from sfmarl.seeding import seed_for
 from sfmarl.specs import EnvSpec
 from sfmarl.storage.checkpoint import Checkpoint
@@ -125,15 +126,8 @@ def _require_fit(policy: JointPolicy, spec: EnvSpec) -> None:
         trained = policy.specs.get(team.name)
         if trained is None:
             raise UsageError(f"{spec.env} has a team {team.name!r}, the checkpoint only {', '.join(policy.specs)}.")
-        for what, now, then in (
-            ("observation", (team.obs.shape, team.obs.dtype), (trained.obs.shape, trained.obs.dtype)),
-            ("action", (team.action.kind, team.action.nvec, team.action.env_shape),
-             (trained.action.kind, trained.action.nvec, trained.action.env_shape)),
-            ("number of agents", len(team.agents), len(trained.agents)),
-            ("action mask", team.has_mask, trained.has_mask),
-        ):  # fmt: skip
-            if now != then:
-                raise UsageError(
-                    f"{spec.env} is not the environment this checkpoint was trained on: {what} of team {team.name!r} "
-                    f"is {now}, the policy expects {then}. Install the version it was trained with."
-                )
+        if wrong := differences(team, trained):
+            raise UsageError(
+                f"{spec.env} is not the environment this checkpoint was trained on. Team {team.name!r}: "
+                f"{'; '.join(wrong)}. Install the version it was trained with."
+            )

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +29,7 @@ from sfmarl.monitor.console import Console
 from sfmarl.monitor.metrics import MetricsWriter
 from sfmarl.monitor.recorder import Recorder
 from sfmarl.run.crew import Crew
+from sfmarl.run.initial import InitialPolicies, read_initial, write_initial
 from sfmarl.run.plan import RunPlan, make_plan, resolve_workers
 from sfmarl.run.processes import END_SIGNALS
 from sfmarl.run.serial import SerialCrew
@@ -67,17 +68,32 @@ def train(config: Config) -> TrainResult:
     fails, with its latest checkpoint on disk; KeyboardInterrupt after Ctrl-C, likewise.
     """
     _refuse_reimport()
-    config = replace(config, hp=config.hp or get_algorithm(config.algo).hyperparameters())
-    validate(config)
-    plan = _plan(config)
-    config = replace(config, run_dir=config.run_dir or default_run_dir(config))
+    notes: list[str] = []
+    plan, initial = check_run(config, notes.append)
+    config = replace(plan.config, run_dir=config.run_dir or default_run_dir(config))
+    if initial:
+        # what was meant by "the best checkpoint" is recorded, since the run it is of may go on
+        config = replace(config, init_from={policy: str(source) for policy, source in initial.sources.items()})
     plan = replace(plan, config=config)
     config.run_dir.mkdir(parents=True, exist_ok=True)
     with locked(config.run_dir):
         if (config.run_dir / "config.json").exists():
             raise UsageError(f"{config.run_dir} holds a run already. Name another --run-dir.")
         write_config(config, config.run_dir / "config.json")
-        return _run(plan, resumed=None)
+        if initial:
+            write_initial(plan, initial)
+        return _run(plan, resumed=None, notes=notes)
+
+
+def check_run(config: Config, warn: Callable[[str], None] | None = None) -> tuple[RunPlan, InitialPolicies | None]:
+    """Return the plan of a new run and, when it is to begin with another run's weights, those. Writes nothing.
+
+    `warn` is told about damaged checkpoints that were passed over. Raises UsageError for what cannot be carried out.
+    """
+    config = replace(config, hp=config.hp or get_algorithm(config.algo).hyperparameters())
+    validate(config)
+    plan = _plan(config)
+    return plan, read_initial(plan, warn) if config.init_from else None
 
 
 def resume(run_dir: str | Path, **overrides: Any) -> TrainResult:
@@ -206,6 +222,9 @@ def _announce(console: Console, plan: RunPlan, resumed: checkpoint.Checkpoint | 
     )
     if resumed:
         console.message(f"resumed from {resumed.path.name}")
+    elif config.init_from:
+        for policy, source in config.init_from.items():
+            console.message(f"policy {policy} begins with {source}")
 
 
 def _closing(summary: dict[str, Any], run_dir: Path) -> str:

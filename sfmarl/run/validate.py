@@ -158,12 +158,11 @@ def _check_types(settings: Any) -> None:
 
 
 def _check_mappings(config: Config) -> None:
-    for setting in ("env_kwargs", "policies"):
-        for key, value in getattr(config, setting).items():
-            if not isinstance(key, str) or (setting == "policies" and not isinstance(value, str)):
-                raise UsageError(
-                    f"{setting}: {key!r} = {value!r} must have a string key (and a policy's name as value)."
-                )
+    for setting in ("env_kwargs", "policies", "init_from"):
+        mapping = getattr(config, setting)
+        for key, value in mapping.items() if isinstance(mapping, dict) else ():
+            if not isinstance(key, str) or (setting != "env_kwargs" and not isinstance(value, str)):
+                raise UsageError(f"{setting}: {key!r} = {value!r} must have a string key (and a string as value).")
     try:
         json.dumps(config.env_kwargs)
     except (TypeError, ValueError) as error:

@@ -18,8 +18,12 @@ T = TypeVar("T")
 
 def write_config(config: Config, path: Path) -> None:
     """Write `config` and the version that wrote it to `path`, replacing the file in one step. Raises OSError."""
-    text = json.dumps({"sfmarl_version": __version__, **config.to_json()}, indent=2)
-    replace_file(path, text.encode() + b"\n")
+    replace_file(path, json.dumps(config_to_json(config), indent=2).encode() + b"\n")
+
+
+def config_to_json(config: Config) -> dict[str, Any]:
+    """Return `config` and the version that writes it, as plain JSON types."""
+    return {"sfmarl_version": __version__, **config.to_json()}
 
 
 def read_config(path: Path) -> Config:
@@ -34,8 +38,14 @@ def read_config(path: Path) -> Config:
         raise UsageError(f"{path.parent} is not a run directory: it has no {path.name}.") from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise UsageError(f"{path} cannot be read: {error}. Restore it from a copy of the run directory.") from error
+    return config_from_json(data, path)
+
+
+def config_from_json(data: Any, path: Path) -> Config:
+    """Rebuild what `config_to_json` returned and `path` holds. Raises UsageError as `read_config` does."""
     if not isinstance(data, dict) or not isinstance(data.get("env"), str) or not isinstance(data.get("algo"), str):
         raise UsageError(f"{path} is not a settings file of sfmarl: it names no environment and algorithm.")
+    data = dict(data)
     written_by = data.pop("sfmarl_version", "an unknown version")
     origin = f"{path} (written by sfmarl {written_by})"
     if data.get("hp") is not None:
