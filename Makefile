@@ -34,7 +34,7 @@ format: $(STAMP) ## Rewrite the sources in the project's format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.sfmarl-bench ## Measure throughput beside this machine's roofline
+bench: $(STAMP) ## Measure throughput beside this machine's roofline
 	$(BIN)/python benchmarks/throughput.py $(ARGS)
 
 clean: ## Remove caches and build leftovers; .venv and runs/ stay
@@ -48,8 +48,4 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "sfmarl: '$(PYTHON) -m venv' failed; its venv module may be a package of its own (python3-venv on Debian and Ubuntu)." >&2; exit 2; }
 	$(INSTALL) "$$(grep -o '^torch==[^ ;]*' constraints.txt)"
 	$(INSTALL) -e '.[dev]'
-	@touch $@
-
-$(VENV)/.sfmarl-bench: $(STAMP)
-	$(INSTALL) -e '.[dev,bench]'
 	@touch $@

@@ -1,4 +1,4 @@
-"""The command `sfmarl`: train, resume, evaluate, check-env, list. Words in, a call, an exit code out."""
+"""The command `sfmarl`: which command, with which words. Words in, a call, an exit code out."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 from sfmarl import __version__
 from sfmarl.command.arguments import TrainArguments, parse, parse_run
+from sfmarl.command.compare import compare
 from sfmarl.command.launching import crash_report, guarded, start
 from sfmarl.config import Config
 from sfmarl.errors import UsageError, nearest
@@ -21,8 +22,11 @@ usage: sfmarl COMMAND ... [--debug]
 Asynchronous multi-agent reinforcement learning on one machine.
 
   train ENV       train a team on an environment
-  resume DIR      continue the run in DIR from its latest checkpoint
+  resume DIR      continue the run in DIR from its latest checkpoint (a series or a sweep: what is left of it)
   evaluate DIR    mean return of the run in DIR, with a 95 % interval
+  compare DIR...  learning curves and scores of several runs
+  sweep ENV       search settings with Optuna
+  export DIR      write a run's policies as TorchScript or ONNX
   check-env ENV   look whether an environment can be trained on, and how it is understood
   list            algorithms and environments that are known by name
 
@@ -172,4 +176,11 @@ def _list(words: Sequence[str]) -> int:
     return 0
 
 
-_COMMANDS = {"train": _train, "resume": _resume, "evaluate": _evaluate, "check-env": _check_env, "list": _list}
+_COMMANDS = {
+    "train": _train,
+    "resume": _resume,
+    "evaluate": _evaluate,
+    "compare": compare,
+    "check-env": _check_env,
+    "list": _list,
+}

@@ -42,7 +42,7 @@ def test_every_seed_is_a_run_and_the_aggregate_says_what_they_reached(finished):
 
 
 def test_a_finished_series_is_not_trained_again_but_may_be_trained_on(finished, tmp_path):
-    with pytest.raises(UsageError, match="all 3 seeds .* are finished"):
+    with pytest.raises(UsageError, match=r"all 3 seeds .* are finished"):
         resume_series(finished)
     copy = tmp_path / "copy"
     assert main(["train", *CLIMBING, "--run-dir", str(copy), "--seeds", "4"]) == 0
@@ -128,8 +128,12 @@ def test_settings_of_an_earlier_run_are_defaults(finished, tmp_path, monkeypatch
 
     started: list[Config] = []
     monkeypatch.setattr(launching, "train_in_run_dir", lambda config: started.append(config) or 0)
-    for words in (["--config", str(finished / "seed-2")], ["--config", str(finished / "seed-2/config.json"), "--lr", "1"],
-                  ["games/penalty", "--config", str(finished / "seed-2")]):  # fmt: skip
+    second = finished / "seed-2"
+    for words in (
+        ["--config", str(second)],
+        ["--config", str(second / "config.json"), "--lr", "1"],
+        ["games/penalty", "--config", str(second)],
+    ):
         assert main(["train", *words]) == 0
     same, changed, elsewhere = started
     assert (same.env, same.algo, same.seed, same.hp.hidden, same.run_dir) == ("games/climbing", "ippo", 2, (8,), None)

@@ -45,7 +45,7 @@ def test_the_first_weights_are_the_old_ones_and_the_optimiser_is_new(old, tmp_pa
     moments = [name for name in begun if name.startswith("optimiser")]
     assert moments and not any(begun[name].any() for name in moments)
     assert any(ended[name].any() for name in moments)
-    assert result.summary["env_steps"] < 1000, "counters begin at zero"
+    assert result.summary["env_steps"] < 1500, "counters begin at zero"
     assert result.summary["stopped_by"] == "finished"
     after = latest(tmp_path / "new").read_policy("agent").algorithm_state["tensors"]
     assert not torch.equal(after["actor.network.layers.1.bias"], begun["actor.network.layers.1.bias"])
