@@ -18,7 +18,9 @@ SPREAD = Config(env="mpe2.simple_spread_v3", env_kwargs={"N": 3}, algo="ippo")
 MIXED = Config(env="toy_envs:Mixed", algo="ippo")
 
 
-def save_run(run_dir: Path, config: Config, sharing: str = "full", env_steps: int = 100, seed: int = 0) -> dict:
+def save_run(
+    run_dir: Path, config: Config, sharing: str = "full", env_steps: int = 100, seed: int = 0, noise: float = 1.0
+) -> dict:
     """Write what an untrained run of `config` would; returns {policy: (spec, actor)}."""
     entry, players, seats = get_algorithm(config.algo), {}, {}
     spec = load_spec(config)
@@ -33,7 +35,7 @@ def save_run(run_dir: Path, config: Config, sharing: str = "full", env_steps: in
         algorithm = entry.cls(policy, entry.hyperparameters(), torch.device("cpu"), seed)
         with torch.no_grad():  # the first policy is nearly uniform: make its choices clear
             for parameter in algorithm.actor.parameters():
-                parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(seed)))
+                parameter.add_(noise * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(seed)))
         if name not in players:
             state = algorithm.state_dict()
             checkpoints.write_policy(tmp, policy, config.algo, entry.hyperparameters(), algorithm.actor, state, 7)

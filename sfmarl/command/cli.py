@@ -12,6 +12,7 @@ from typing import Any
 from sfmarl import __version__
 from sfmarl.command.arguments import TrainArguments, parse, parse_run
 from sfmarl.command.compare import compare
+from sfmarl.command.export import export
 from sfmarl.command.launching import crash_report, guarded, start
 from sfmarl.config import Config
 from sfmarl.errors import UsageError, nearest
@@ -181,6 +182,7 @@ _COMMANDS = {
     "resume": _resume,
     "evaluate": _evaluate,
     "compare": compare,
+    "export": export,
     "check-env": _check_env,
     "list": _list,
 }
