@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from sfmarl.errors import UsageError as UsageError
     from sfmarl.evaluation.evaluate import evaluate_run as evaluate_run
     from sfmarl.evaluation.policy import load_policy as load_policy
+    from sfmarl.results.compare import compare_runs as compare_runs
+    from sfmarl.results.export import export_run as export_run
+    from sfmarl.results.series import train_seeds as train_seeds
+    from sfmarl.results.sweep import sweep as sweep
     from sfmarl.run.runner import resume as resume
     from sfmarl.run.runner import train as train
 
@@ -27,13 +31,30 @@ _HOME = {
     "Config": "sfmarl.config",
     "RunError": "sfmarl.errors",
     "UsageError": "sfmarl.errors",
+    "compare_runs": "sfmarl.results.compare",
     "evaluate_run": "sfmarl.evaluation.evaluate",
+    "export_run": "sfmarl.results.export",
     "load_policy": "sfmarl.evaluation.policy",
     "resume": "sfmarl.run.runner",
+    "sweep": "sfmarl.results.sweep",
     "train": "sfmarl.run.runner",
+    "train_seeds": "sfmarl.results.series",
 }
 
-__all__ = ["Config", "RunError", "UsageError", "__version__", "evaluate_run", "load_policy", "resume", "train"]
+__all__ = [
+    "Config",
+    "RunError",
+    "UsageError",
+    "__version__",
+    "compare_runs",
+    "evaluate_run",
+    "export_run",
+    "load_policy",
+    "resume",
+    "sweep",
+    "train",
+    "train_seeds",
+]
 
 
 def __getattr__(name: str) -> Any:

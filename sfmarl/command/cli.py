@@ -13,7 +13,9 @@ from sfmarl import __version__
 from sfmarl.command.arguments import TrainArguments, parse, parse_run
 from sfmarl.command.compare import compare
 from sfmarl.command.export import export
-from sfmarl.command.launching import crash_report, guarded, start
+from sfmarl.command.launching import guarded, start
+from sfmarl.command.resume import resume
+from sfmarl.command.sweep import sweep
 from sfmarl.config import Config
 from sfmarl.errors import UsageError, nearest
 
@@ -38,32 +40,6 @@ Asynchronous multi-agent reinforcement learning on one machine.
 Try: sfmarl train mpe2.simple_spread_v3 --env-kwargs N=3 --algo mappo
 Exit codes: 0 done, 1 the run failed, 2 the request cannot be carried out, 130 or 143 interrupted.
 """
-
-
-@dataclass
-class ResumeArguments:
-    """Continue a run from its latest checkpoint; flags replace settings the run was started with."""
-
-    run_dir: Path
-    """Run directory of an earlier `sfmarl train`."""
-    env_steps: int | None = None
-    """Stop after this many environment steps, counted from the start of the run."""
-    wall_seconds: float | None = None
-    """Stop after this many seconds; 0 = no limit."""
-    stop_score: float | None = None
-    """Stop once a periodic evaluation's team return reaches this score."""
-    device: str | None = None
-    """Device of inference and learning: auto | cpu | cuda | cuda:1."""
-    num_workers: int | None = None
-    """Rollout worker processes; 0 = one per core, at least 2."""
-    quiet: bool = False
-    """Print only warnings and the final result."""
-
-    def overrides(self) -> dict[str, Any]:
-        """Return the settings that were given."""
-        given = {name: value for name, value in vars(self).items() if value is not None and value is not False}
-        del given["run_dir"]
-        return given
 
 
 @dataclass
@@ -132,19 +108,6 @@ def _train(words: Sequence[str]) -> int:
     return start(parse_run(TrainArguments, words, prog="sfmarl train"))
 
 
-def _resume(words: Sequence[str]) -> int:
-    arguments = parse(ResumeArguments, words, prog="sfmarl resume")
-    from sfmarl.results.series import is_series, resume_series
-    from sfmarl.run.runner import resume
-
-    with crash_report(arguments.run_dir):
-        if is_series(arguments.run_dir):
-            print(resume_series(arguments.run_dir, **arguments.overrides()))
-        else:
-            resume(arguments.run_dir, **arguments.overrides())
-    return 0
-
-
 def _evaluate(words: Sequence[str]) -> int:
     arguments = parse(EvaluateArguments, words, prog="sfmarl evaluate")
     from sfmarl.evaluation.evaluate import evaluate_run
@@ -179,9 +142,10 @@ def _list(words: Sequence[str]) -> int:
 
 _COMMANDS = {
     "train": _train,
-    "resume": _resume,
+    "resume": resume,
     "evaluate": _evaluate,
     "compare": compare,
+    "sweep": sweep,
     "export": export,
     "check-env": _check_env,
     "list": _list,

@@ -81,6 +81,21 @@ def write_initial(plan: RunPlan, initial: InitialPolicies) -> None:
     checkpoint.commit(tmp, state, {team.name: Seat(policies[team.name], team.agents) for team in plan.env.teams})
 
 
+def require_fit(plan: RunPlan, saved: Checkpoint) -> None:
+    """Raise UsageError, naming what differs, unless a run can go on from its checkpoint `saved` on this environment."""
+    for spec in plan.policies:
+        if spec.name not in saved.policy_names:
+            raise UsageError(
+                f"{saved.path} holds no policy {spec.name!r}, only {', '.join(saved.policy_names)}: it is of another "
+                "environment or other teams. Start a new run, with --init-from if the weights fit."
+            )
+        if unlike := differences(spec, saved.read_policy(spec.name).spec):
+            raise UsageError(
+                f"{plan.env.env} is not the environment that {saved.path} was trained on. Policy {spec.name!r}: "
+                f"{'; '.join(unlike)}. Install the version it was trained with, or start a new run."
+            )
+
+
 def _sources(plan: RunPlan, warn: Callable[[str], None] | None) -> dict[str, tuple[Checkpoint, str]]:
     """Return policy -> (checkpoint, policy in it) for every policy that `init_from` covers."""
     asked, names = plan.config.init_from, [spec.name for spec in plan.policies]

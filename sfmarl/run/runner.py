@@ -29,7 +29,8 @@ from sfmarl.monitor.console import Console
 from sfmarl.monitor.metrics import MetricsWriter
 from sfmarl.monitor.recorder import Recorder
 from sfmarl.run.crew import Crew
-from sfmarl.run.initial import InitialPolicies, read_initial, write_initial
+from sfmarl.run.initial import InitialPolicies, read_initial, require_fit, write_initial
+from sfmarl.run.keeper import Judge
 from sfmarl.run.plan import RunPlan, make_plan, resolve_workers
 from sfmarl.run.processes import END_SIGNALS
 from sfmarl.run.serial import SerialCrew
@@ -61,9 +62,10 @@ class TrainResult:
         return load_policy(self.run_dir, checkpoint=checkpoint)
 
 
-def train(config: Config) -> TrainResult:
+def train(config: Config, judge: Judge | None = None) -> TrainResult:
     """Start a new run and return when it is over.
 
+    `judge` hears of every periodic evaluation and may end the run; there is no final evaluation then.
     Raises UsageError for settings that cannot be carried out, before anything is written; RunError when the run
     fails, with its latest checkpoint on disk; KeyboardInterrupt after Ctrl-C, likewise.
     """
@@ -82,7 +84,7 @@ def train(config: Config) -> TrainResult:
         write_config(config, config.run_dir / "config.json")
         if initial:
             write_initial(plan, initial)
-        return _run(plan, resumed=None, notes=notes)
+        return _run(plan, resumed=None, notes=notes, judge=judge)
 
 
 def check_run(config: Config, warn: Callable[[str], None] | None = None) -> tuple[RunPlan, InitialPolicies | None]:
@@ -123,6 +125,7 @@ def _resume(config: Config, run_dir: Path) -> TrainResult:
             "Raise --wall-seconds to train on (0 = no limit)."
         )
     plan = replace(_plan(config), start_env_steps=resumed.run_state["env_steps"])
+    require_fit(plan, resumed)
     write_config(config, run_dir / "config.json")
     return _run(plan, resumed=resumed, notes=notes)
 
@@ -142,7 +145,12 @@ def _plan(config: Config) -> RunPlan:
     return make_plan(config, env)
 
 
-def _run(plan: RunPlan, resumed: checkpoint.Checkpoint | None, notes: list[str] | None = None) -> TrainResult:
+def _run(
+    plan: RunPlan,
+    resumed: checkpoint.Checkpoint | None,
+    notes: list[str] | None = None,
+    judge: Judge | None = None,
+) -> TrainResult:
     """Wire the run and see it through."""
     config, run_dir = plan.config, plan.config.run_dir
     past = resumed.run_state if resumed else {}
@@ -170,7 +178,7 @@ def _run(plan: RunPlan, resumed: checkpoint.Checkpoint | None, notes: list[str] 
             resume_step=past.get("env_steps"),
             warn=lambda text: console.message(text, "warning"),
         )
-        training = Training(plan, crew, recorder, writer, console, past)
+        training = Training(plan, crew, recorder, writer, console, past, judge)
         with _interruptible(training):
             try:
                 summary = training.run()

@@ -45,7 +45,7 @@ def validate(config: Config, *, new_run: bool = True) -> None:
     `new_run` also asks that the run directory is not taken; a resumed run has one.
     Raises UsageError that names the setting, what it is, and what it may be.
     """
-    _check_types(config)
+    check_types(config)
     _check_mappings(config)
     _check_ranges(config)
     _check_hyperparameters(config)
@@ -146,8 +146,11 @@ def _json_object(setting: str, text: str, legal: str) -> dict[str, Any]:
     return value
 
 
-def _check_types(settings: Any) -> None:
-    """Compare a dataclass's values with its annotations (the elements of containers are not looked at)."""
+def check_types(settings: Any) -> None:
+    """Compare a dataclass's values with its annotations (the elements of containers are not looked at).
+
+    Raises UsageError that names the setting and what it may be.
+    """
     hints = get_type_hints(type(settings))
     for f in fields(settings):
         value = getattr(settings, f.name)
@@ -205,7 +208,7 @@ def _check_hyperparameters(config: Config) -> None:
             "Leave hp out for the preset's."
         )
     if config.hp is not None:
-        _check_types(config.hp)
+        check_types(config.hp)
 
 
 def _check_device(config: Config) -> None:

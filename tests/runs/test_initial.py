@@ -11,7 +11,7 @@ from small import config
 
 from sfmarl.algorithms.ppo import Hyperparameters
 from sfmarl.errors import UsageError
-from sfmarl.run.runner import train
+from sfmarl.run.runner import resume, train
 from sfmarl.storage.checkpoint import Checkpoint, checkpoint_paths, latest, mark_best
 
 HP = Hyperparameters(critic="own", hidden=(16,), epochs=2)
@@ -135,3 +135,16 @@ def test_evaluation_after_a_moment_of_training_is_still_the_old_policy(old, tmp_
     seen = {agent: np.ones(1, np.float32) for agent in ("agent_0", "agent_1")}
     before = sfmarl.load_policy(old, checkpoint="latest").act(seen)
     assert sfmarl.load_policy(tmp_path / "new", checkpoint="step-000000000000").act(seen) == before
+
+
+def test_a_run_does_not_go_on_with_a_checkpoint_of_another_environment(tmp_path):
+    run_dir = train(settings(tmp_path / "run")).run_dir
+    before = (run_dir / "config.json").read_text()
+    for env, expected in (
+        ("mpe2.simple_spread_v3", r"Policy 'agent': observation: shape \(18,\).*action: discrete with 5.*agents: 3"),
+        ("mpe2.simple_tag_v3", "holds no policy 'adversary', only agent"),
+    ):
+        (run_dir / "config.json").write_text(before.replace("games/climbing", env))
+        with pytest.raises(UsageError, match=expected):
+            resume(run_dir, env_steps=900)
+        assert env in (run_dir / "config.json").read_text(), "untouched"
