@@ -80,9 +80,11 @@ def _figure(suite: Suite, grouped: dict[str, list[Run]], path: Path) -> None:
                 for recipe, runs in grouped.items()
             },
         )
-        for curve, title in (
-            ("evaluations", "periodic evaluation, greedy"),
-            ("training_returns", "training episodes, sampled actions"),
+        for column, (curve, title) in enumerate(
+            (
+                ("evaluations", "periodic evaluation, greedy"),
+                ("training_returns", "training episodes, sampled actions"),
+            )
         )
     ]
     level = None if suite.gate is None else (suite.gate, f"gate {suite.gate:g}")

@@ -49,6 +49,7 @@ def save_figure(
                 _draw_panel(axes, panel, colours)
                 if level is not None:
                     axes.axhline(level[0], color="grey", linestyle=":", label=level[1])
+            _limit(axes_row[0], row, () if level is None else (level[0],))
         handles = {}
         for axes in grid.flat:
             shown, names = axes.get_legend_handles_labels()
@@ -70,6 +71,16 @@ def _draw_panel(axes: Any, panel: Panel, colours: Mapping[str, str]) -> None:
     axes.set_xlabel(panel.xlabel)
     axes.set_ylabel(panel.ylabel)
     axes.grid(alpha=0.3)
+
+
+def _limit(axes: Any, row: Sequence[Panel], also: tuple[float, ...]) -> None:
+    """Let the curves of a row, not their intervals, decide its y range: an interval over two runs can be huge."""
+    curves = [curve[:, 1] for panel in row for curves in panel.groups.values() for curve in curves]
+    values = np.concatenate([*curves, np.array(also)])
+    values = values[np.isfinite(values)]
+    if len(values):
+        margin = 0.25 * (values.max() - values.min()) or 1.0
+        axes.set_ylim(values.min() - margin, values.max() + margin)
 
 
 def _draw_group(axes: Any, curves: Sequence[Curve], colour: str, label: str) -> None:
