@@ -148,11 +148,19 @@ class _FreeActing:
         rows = (plan.plane.splits * plan.plane.envs_per_split, spec.num_agents)
         self._answer = np.zeros((*rows, *spec.action.shape), spec.action.dtype), np.zeros(rows, np.float32)
 
+    state_size = 0
+
     def load(self, flat: np.ndarray) -> None:
         """See Acting."""
 
     def act(
-        self, obs: np.ndarray, action_mask: np.ndarray | None, agent_index: np.ndarray | None, greedy: bool = False
+        self,
+        obs: np.ndarray,
+        action_mask: np.ndarray | None,
+        agent_index: np.ndarray | None,
+        greedy: bool = False,
+        rnn_state: None = None,
+        is_first: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """See Acting."""
         return self._answer

@@ -50,8 +50,7 @@ def _native(mode: Mode = "async", returns: str = "vtrace", ring: int = 2) -> Con
 SUITES: dict[str, Suite] = {
     "spread": Suite(
         "mpe2 simple_spread, N = 3, 2M env-steps, asynchronous",
-        "The scripts of launch/, recorded with `--ring 3` (the default is 2 since: less policy lag). "
-        "Random play scores -80, a planner that assigns landmarks -23.",
+        "The scripts of launch/. Random play scores -80, a planner that assigns landmarks -23.",
         {
             "mappo": (lambda: launch_config("spread_mappo"), "launch/spread_mappo.py: central critic, V-trace"),
             "ippo": (lambda: launch_config("spread_ippo"), "launch/spread_ippo.py: own critic, V-trace"),

@@ -45,6 +45,16 @@ class Batch:
     """[T+1, N, A] bool: the agent's return is running although it is dead (death = "masked"); None otherwise."""
     agent_index: Tensor | None = None
     """[N, A] int64: agent of each lane column; None when column a is agent a (parallel environments)."""
+    actor_state: Tensor | None = None
+    """[N, A, S] float32: what a recurrent actor remembered before `obs[0]`; None for a feed-forward one."""
+    lane: Tensor | None = None
+    """[N] int64: place of the lane among all lanes of the policy."""
+    number: Tensor | None = None
+    """[N] int64: slots that the lane had claimed before this one; one more than the lane's slot before."""
+    generation: Tensor | None = None
+    """[N] int64: life of the worker that filled the slot; a new life begins new episodes."""
+    num_lanes: int = 0
+    """Lanes that feed the policy."""
 
     def rows(self) -> tuple[int, int, int]:
         """Return (T, N, A)."""
@@ -67,7 +77,10 @@ class Algorithm(Protocol):
     """Dataclass of this algorithm's settings; its attribute docstrings are the command line's help."""
 
     actor: nn.Module
-    """What is published to the inference workers after every update: parameters and normaliser statistics."""
+    """What is published to the inference workers after every update: parameters and normaliser statistics.
+
+    A recurrent one has `state_size` > 0 floats per agent, which the slots then hold for their first step.
+    """
 
     def __init__(self, spec: PolicySpec, hp: Any, device: torch.device, seed: int) -> None: ...
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from sfmarl.errors import UsageError
 from sfmarl.models.encoders import NetConfig
+from sfmarl.models.recurrence import RnnKind
 
 
 @dataclass
@@ -49,7 +50,7 @@ class Hyperparameters:
     epochs: int = 10
     """Passes over each batch."""
     minibatches: int = 1
-    """Optimiser steps per epoch, on random disjoint parts of the batch (at most one per lane and time step)."""
+    """Optimiser steps per epoch, on random disjoint parts of the batch: of its steps, or of its lanes with memory."""
     target_kl: float = 0.05
     """Stop the epochs of an update once KL(old || new) in nats exceeds this; checked once per epoch; 0 = never."""
 
@@ -81,11 +82,18 @@ class Hyperparameters:
     normalise_obs: bool = True
     """Normalise vector observations by their running mean and standard deviation."""
 
+    actor_rnn: RnnKind = "none"
+    """Memory of the actor: none | gru | lstm, learned through the `rollout` steps of a slot."""
+    critic_rnn: RnnKind = "none"
+    """Memory of the critic; a central one remembers once for its whole team."""
+    rnn_size: int = 64
+    """Units of the recurrent layers."""
+
     def __post_init__(self) -> None:
         """Raises UsageError for numbers of the wrong kind or out of range; `hidden` may be given as a list."""
         self.hidden = _layer_sizes(self.hidden)
         unit = {"gamma", "trace_lambda", "lr_final", "value_norm_decay"}
-        least = {"epochs": 1, "minibatches": 1}
+        least = {"epochs": 1, "minibatches": 1, "rnn_size": 1}
         for field in fields(self):
             value, smallest = getattr(self, field.name), least.get(field.name, 0)
             if field.type not in ("int", "float"):
@@ -97,9 +105,11 @@ class Hyperparameters:
             if field.name in unit and value > 1:
                 raise UsageError(f"Hyperparameter {field.name} must lie in [0, 1], got {value}.")
 
-    def net(self) -> NetConfig:
-        """Return what the networks look like."""
-        return NetConfig(self.hidden, self.activation, self.layer_norm, self.agent_id, self.normalise_obs)
+    def net(self, rnn: RnnKind) -> NetConfig:
+        """Return what the actor or the critic looks like, which has this memory."""
+        return NetConfig(
+            self.hidden, self.activation, self.layer_norm, self.agent_id, self.normalise_obs, rnn, self.rnn_size
+        )
 
 
 def _layer_sizes(hidden: Any) -> tuple[int, ...]:

@@ -24,6 +24,7 @@ Ratios are per agent, never of the joint action. What a dead agent's row holds h
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import torch
@@ -31,10 +32,11 @@ from torch import Tensor, nn
 
 from sfmarl.algorithms import losses, returns
 from sfmarl.algorithms.base import Batch
+from sfmarl.algorithms.critic_memory import CriticMemory
 from sfmarl.algorithms.hyperparameters import Hyperparameters
 from sfmarl.algorithms.metric_sums import MetricSums
 from sfmarl.algorithms.optimiser import ActorCriticAdam, lr_factor
-from sfmarl.algorithms.rows import Inputs, Rows
+from sfmarl.algorithms.rows import Inputs, Rows, lane_is_first
 from sfmarl.algorithms.saving import load_in_place, restored_generator
 from sfmarl.algorithms.targets import Targets, estimate
 from sfmarl.errors import UsageError
@@ -42,6 +44,7 @@ from sfmarl.models.actor import Actor
 from sfmarl.models.critic import Critic
 from sfmarl.models.encoders import is_image
 from sfmarl.models.normaliser import ObsNormaliser, RunningMoments, ValueNormaliser
+from sfmarl.models.recurrence import Memory
 from sfmarl.seeding import seed_for
 from sfmarl.specs import PolicySpec
 
@@ -64,7 +67,8 @@ class PPO:
         self.spec, self.hp, self.device = spec, hp, device
         self.actor = self.build_actor(spec, hp, seed_for(seed, "actor")).to(device)
         source = spec.state_source if hp.critic == "state" else "own"
-        self.critic = Critic(spec, hp.net(), source, seed_for(seed, "critic")).to(device)
+        self.critic = Critic(spec, hp.net(hp.critic_rnn), source, seed_for(seed, "critic")).to(device)
+        self._critic_memory = CriticMemory(self.critic.state_size, source != "own", device)
         self._optimiser = ActorCriticAdam(self.actor, self.critic, hp.adam_eps, hp.max_grad_norm)
         # on the CPU, whatever the device: a generator's state fits only the kind of device it was drawn on
         self._generator = torch.Generator().manual_seed(seed_for(seed, "minibatches"))
@@ -78,7 +82,7 @@ class PPO:
     @staticmethod
     def build_actor(spec: PolicySpec, hp: Hyperparameters, seed: int = 0) -> Actor:
         """Build the actor that inference workers load weights into; `seed` draws its first weights."""
-        return Actor(spec, hp.net(), seed)
+        return Actor(spec, hp.net(hp.actor_rnn), seed)
 
     @staticmethod
     def central_critic(hp: Hyperparameters) -> bool:
@@ -103,7 +107,9 @@ class PPO:
         obs = self.actor.prepare(rows.obs)
         state = rows.state if self._state_norm is None else self._state_norm(rows.state)
         critic_rows = self.critic.gather(obs, state)
-        inputs = Inputs.of(rows, obs, critic_rows)
+        actor_memory = Memory(rows.actor_state, rows.is_first) if self.actor.state_size else None
+        critic_memory = self._recall(batch) if self.critic.state_size else None
+        inputs = Inputs.of(rows, obs, critic_rows, actor_memory, critic_memory)
         targets: Targets | None = None
         sums = MetricSums(self.device)
         metrics: dict[str, Tensor | float] = {"lr": hp.lr * factor, "valid_fraction": inputs.active.mean()}
@@ -113,7 +119,7 @@ class PPO:
             if hp.minibatches == 1:
                 # the pass that is learned from is also what targets are made of: they cost none of their own
                 log_prob, entropy = self._evaluate(inputs)
-                value = self.critic(critic_rows, rows.agent_index)
+                value, memory = self._value(critic_rows, rows.agent_index, critic_memory)
                 if fresh:
                     made = estimate(hp, rows, value.detach(), log_prob.detach(), targets, self._value_norm)
                     targets, metrics = made[0], made[1] | metrics
@@ -123,17 +129,15 @@ class PPO:
                     with torch.no_grad():
                         wanted = hp.returns == "vtrace" and targets is None
                         log_prob = self._evaluate(inputs)[0] if wanted else None
-                        value = self.critic(critic_rows, rows.agent_index)
+                        value, memory = self._value(critic_rows, rows.agent_index, critic_memory)
                     made = estimate(hp, rows, value, log_prob, targets, self._value_norm)
                     targets, metrics = made[0], made[1] | metrics
-                steps, lanes, _ = rows.reward.shape
-                order = torch.randperm(steps * lanes, generator=self._generator).to(self.device, non_blocking=True)
-                # an empty part would still move the weights: Adam steps on its momentum
-                for index in order.tensor_split(min(hp.minibatches, len(order))):
-                    part = inputs.take(index)
+                for part, part_targets in self._minibatches(inputs, targets):
                     log_prob, entropy = self._evaluate(part)
-                    value = self.critic(part.critic_rows, part.agent_index)
-                    self._step(part, targets.take(index), log_prob, entropy, value, sums)
+                    value, _ = self._value(part.critic_rows, part.agent_index, part.critic_memory)
+                    self._step(part, part_targets, log_prob, entropy, value, sums)
+            if epoch == 0 and memory is not None:
+                self._critic_memory.keep(batch, memory)
             metrics["epochs_run"] = float(epoch + 1)
             if hp.target_kl > 0.0 and epoch + 1 < hp.epochs and float(sums.epoch_mean("kl")) > hp.target_kl:
                 break
@@ -144,8 +148,33 @@ class PPO:
             self._state_norm.follow(self._state_moments, rows.state[:-1], rows.active.any(-1))
         return sums.means() | metrics
 
+    def _recall(self, batch: Batch) -> Memory:
+        is_first = batch.is_first if self.critic.source == "own" else lane_is_first(batch)
+        return Memory(self._critic_memory.recall(batch), is_first)
+
+    def _minibatches(self, inputs: Inputs, targets: Targets) -> Iterator[tuple[Inputs, Targets]]:
+        """Yield random disjoint parts of the batch: single steps, or whole lanes where there is a memory."""
+        steps, lanes = inputs.active.shape[:2]
+        whole_lanes = inputs.actor_memory is not None or inputs.critic_memory is not None
+        count = lanes if whole_lanes else steps * lanes
+        order = torch.randperm(count, generator=self._generator).to(self.device, non_blocking=True)
+        # an empty part would still move the weights: Adam steps on its momentum
+        for index in order.tensor_split(min(self.hp.minibatches, count)):
+            if whole_lanes:
+                yield inputs.take_lanes(index), targets.take_lanes(index)
+            else:
+                yield inputs.take(index), targets.take(index)
+
     def _evaluate(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
-        return self.actor.evaluate(inputs.obs, inputs.action, inputs.action_mask, inputs.agent_index)
+        return self.actor.evaluate(
+            inputs.obs, inputs.action, inputs.action_mask, inputs.agent_index, inputs.actor_memory
+        )
+
+    def _value(self, rows: Tensor, agent_index: Tensor | None, memory: Memory | None) -> tuple[Tensor, Tensor | None]:
+        """Return the critic's outputs and, of T + 1 rows, what it remembers before the last one."""
+        if memory is None:
+            return self.critic(rows, agent_index), None
+        return self.critic.unroll(rows, memory, agent_index, state_after=len(rows) - 2)
 
     def _scale_rewards(self, rows: Rows) -> None:
         sums = returns.discounted(rows.reward, rows.terminated, rows.truncated, rows.running, self.hp.gamma)

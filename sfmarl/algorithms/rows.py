@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from sfmarl.algorithms.base import Batch
+from sfmarl.models.recurrence import Memory
 
 
 @dataclass
@@ -40,6 +41,10 @@ class Rows:
     """[T, N, A] bool: a return is running; the critic learns here, so that what others bootstrap from is trained."""
     agent_index: Tensor | None
     """[N, A] int64 or None."""
+    is_first: Tensor
+    """[T+1, N, A] bool: a life begins here."""
+    actor_state: Tensor | None
+    """[N, A, S] or None; zero in lanes where nobody acted."""
 
     @classmethod
     def of(cls, batch: Batch) -> Rows:
@@ -53,7 +58,9 @@ class Rows:
         state = batch.state
         if state is not None:
             state = torch.where(_like(needed.any(-1), state), state, 0)
-        mask = batch.action_mask
+        mask, actor_state = batch.action_mask, batch.actor_state
+        if actor_state is not None:
+            actor_state = torch.where(active.any(0)[..., None], actor_state, 0.0)
         return cls(
             obs=torch.where(_like(needed, batch.obs), batch.obs, 0),
             state=state,
@@ -66,6 +73,8 @@ class Rows:
             active=active,
             running=running,
             agent_index=batch.agent_index,
+            is_first=batch.is_first,
+            actor_state=actor_state,
         )
 
 
@@ -87,10 +96,21 @@ class Inputs:
     """[..., A] float32, 0 or 1."""
     agent_index: Tensor | None
     """[N, A] or [M, A] int64, or None."""
+    actor_memory: Memory | None = None
+    """Of a recurrent actor, whose rows are whole lanes: [T, N, A]."""
+    critic_memory: Memory | None = None
+    """Of a recurrent critic, likewise."""
 
     @classmethod
-    def of(cls, rows: Rows, obs: Tensor, critic_rows: Tensor) -> Inputs:
-        """Return the whole batch; `obs` and `critic_rows` are prepared and [T+1, ...]."""
+    def of(
+        cls,
+        rows: Rows,
+        obs: Tensor,
+        critic_rows: Tensor,
+        actor_memory: Memory | None = None,
+        critic_memory: Memory | None = None,
+    ) -> Inputs:
+        """Return the whole batch; `obs`, `critic_rows` and the memories are [T+1, ...], the first two prepared."""
         prepared = obs[:-1]
         return cls(
             obs=prepared,
@@ -100,6 +120,27 @@ class Inputs:
             active=rows.active.float(),
             running=rows.running.float(),
             agent_index=rows.agent_index,
+            actor_memory=None if actor_memory is None else actor_memory.until(len(rows.reward)),
+            critic_memory=None if critic_memory is None else critic_memory.until(len(rows.reward)),
+        )
+
+    def take_lanes(self, index: Tensor) -> Inputs:
+        """Return the whole lanes `index` [M] as [T, M, A]: what has a memory cannot be torn apart in time."""
+
+        def lanes(x: Tensor | None) -> Tensor | None:
+            return None if x is None else x.index_select(1, index)
+
+        obs = lanes(self.obs)
+        return Inputs(
+            obs=obs,
+            critic_rows=obs if self.critic_rows is self.obs else lanes(self.critic_rows),
+            action=lanes(self.action),
+            action_mask=lanes(self.action_mask),
+            active=lanes(self.active),
+            running=lanes(self.running),
+            agent_index=None if self.agent_index is None else self.agent_index[index],
+            actor_memory=None if self.actor_memory is None else self.actor_memory.lanes(index),
+            critic_memory=None if self.critic_memory is None else self.critic_memory.lanes(index),
         )
 
     def take(self, index: Tensor) -> Inputs:
@@ -119,6 +160,11 @@ class Inputs:
 def take(x: Tensor, index: Tensor) -> Tensor:
     """Return the rows `index` [M] of x [T, N, ...] with its leading two dimensions flattened."""
     return x.flatten(0, 1).index_select(0, index)
+
+
+def lane_is_first(batch: Batch) -> Tensor:
+    """Return bool [T+1, N]: everybody who is alive begins a life, which is where an episode begins."""
+    return batch.is_first.any(-1) & ~(batch.active & ~batch.is_first).any(-1)
 
 
 def _like(flags: Tensor, x: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -31,11 +32,18 @@ class Targets:
 
     def take(self, index: Tensor) -> Targets:
         """See `Inputs.take`."""
+        return self._map(lambda x: take(x, index))
+
+    def take_lanes(self, index: Tensor) -> Targets:
+        """See `Inputs.take_lanes`."""
+        return self._map(lambda x: x.index_select(1, index))
+
+    def _map(self, select: Callable[[Tensor], Tensor]) -> Targets:
         return Targets(
-            take(self.reference_log_prob, index),
-            take(self.advantage, index),
-            take(self.value_target, index),
-            take(self.old_value, index),
+            select(self.reference_log_prob),
+            select(self.advantage),
+            select(self.value_target),
+            select(self.old_value),
         )
 
 

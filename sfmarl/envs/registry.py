@@ -118,4 +118,5 @@ def _build_vector(factory: Factory, config: Config, num_envs: int, seeds: list[i
 register_env("native/simple_spread", "sfmarl.envs.spread:SimpleSpread", "mpe2 simple_spread_v3, vectorised in NumPy")
 register_env("games/dict", "sfmarl.envs.games:DictEnv", "trivial dict environment for throughput measurements")
 register_env("games/climbing", "sfmarl.envs.games:climbing", "climbing game, repeated 25 times, common reward")
+register_env("games/recall", "sfmarl.envs.recall:Recall", "memory game: say at the end what was shown at the beginning")
 register_env("games/penalty", "sfmarl.envs.games:penalty", "penalty game (k), repeated 25 times, common reward")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
+from torch import Tensor
 
 from sfmarl.config import Config
 from sfmarl.envs.parallel import ParallelVectorEnv
@@ -40,8 +41,17 @@ class Player(Protocol):
         action_mask: np.ndarray | None = None,
         agent_index: np.ndarray | None = None,
         greedy: bool = False,
+        rnn_state: Tensor | None = None,
+        is_first: np.ndarray | None = None,
     ) -> tuple[np.ndarray, Any]:
-        """Return (stored actions [E, A, *action], anything) for obs [E, A, *obs] and masks [E, A, n]."""
+        """Return (stored actions [E, A, *action], anything) for obs [E, A, *obs] and masks [E, A, n].
+
+        `rnn_state` is what `new_state` returned, to be overwritten; `is_first` [E, A] says whose life begins.
+        """
+        ...
+
+    def new_state(self, rows: int, agents: int) -> Tensor | None:
+        """Return what it remembers of [rows, agents] before anything was seen; None when it never remembers."""
         ...
 
 
@@ -58,9 +68,14 @@ class RandomPlayer:
         action_mask: np.ndarray | None = None,
         agent_index: np.ndarray | None = None,
         greedy: bool = False,
+        rnn_state: None = None,
+        is_first: np.ndarray | None = None,
     ) -> tuple[np.ndarray, None]:
         """See `Player.act`; `greedy` changes nothing."""
         return random_actions(self._action, obs.shape[:2], self._rng, action_mask), None
+
+    def new_state(self, rows: int, agents: int) -> None:
+        """See `Player.new_state`."""
 
 
 class Evaluator:
@@ -96,6 +111,7 @@ class Evaluator:
                 f"Nobody plays {', '.join(missing)} of {self.spec.env}; there is a policy for {', '.join(players)}."
             )
         self._players = [players[team.name] for team in self.spec.teams]
+        self._memories = [players[team.name].new_state(count, len(team.agents)) for team in self.spec.teams]
         self._episodes, self._seed, self._greedy, self._max_steps = episodes, seed, greedy, max_episode_steps
         self._left = np.full(count, episodes // count) + (np.arange(count) < episodes % count)
         self._age = np.zeros(count, np.int64)
@@ -120,8 +136,8 @@ class Evaluator:
             raise Stopped(f"the evaluation of {self.spec.env} was stopped")
         running = self._left > 0
         actions = [
-            player.act(rows.obs, rows.action_mask, None, self._greedy)[0]
-            for player, rows in zip(self._players, self._obs, strict=True)
+            player.act(rows.obs, rows.action_mask, None, self._greedy, memory, rows.is_first)[0]
+            for player, rows, memory in zip(self._players, self._obs, self._memories, strict=True)
         ]
         for rows, outcome in zip(self._obs, self._outcome, strict=True):
             _clear(rows, np.arange(len(running)))

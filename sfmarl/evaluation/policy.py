@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from sfmarl.algorithms import get_algorithm
 from sfmarl.envs.codec import decode_actions
@@ -72,6 +72,7 @@ class JointPolicy:
             self.specs[team] = states[seat.policy].spec
             self.by_team[team] = players[seat.policy]
             self._places |= {agent: (team, index) for index, agent in enumerate(seat.agents)}
+        self._memory: dict[AgentId, Tensor] = {}
         self._raw = RawObservations(checkpoint.path.parent.parent / "config.json")
 
     @property
@@ -79,13 +80,18 @@ class JointPolicy:
         """Agents it can act for, in seat order."""
         return tuple(self._places)
 
+    def reset(self) -> None:
+        """Forget what recurrent policies remember: call it whenever an episode begins."""
+        self._memory.clear()
+
     def act(self, obs: Any, agent: AgentId | None = None, *, action_mask: Any = None, greedy: bool = True) -> Any:
         """Return the action of one agent, or {agent: action} for {agent: observation}.
 
         Observations are what PettingZoo's `reset` and `step` return: an array, or a dict of `observation` and
         `action_mask`. A mask that the environment puts into its infos is passed as `action_mask`, per agent for a dict
         of observations. Actions are Python ints or arrays of the action space's shape; continuous ones are clipped to
-        its bounds. `greedy` takes the most probable action, otherwise one is drawn.
+        its bounds. `greedy` takes the most probable action, otherwise one is drawn. A recurrent policy remembers each
+        agent from call to call; `reset` begins an episode.
 
         Raises UsageError for unknown agents, and for an observation or mask that does not fit (expected and got).
         """
@@ -128,7 +134,16 @@ class JointPolicy:
         obs = np.stack([row.obs for row in rows])[None]
         mask = np.stack([row.action_mask for row in rows])[None] if spec.has_mask else None
         index = np.array([[self._places[agent][1] for agent in members]])
-        return self.by_team[team].act(obs, mask, index, greedy)[0]
+        acting = self.by_team[team]
+        state = acting.new_state(1, len(members))
+        is_first = np.array([[agent not in self._memory for agent in members]])
+        if state is not None:
+            for row, agent in zip(state[0], members, strict=True):
+                row.copy_(self._memory.get(agent, row))
+        action = acting.act(obs, mask, index, greedy, state, is_first)[0]
+        if state is not None:
+            self._memory |= dict(zip(members, state[0], strict=True))
+        return action
 
     def _known(self) -> str:
         return ", ".join(map(repr, self._places))

@@ -40,6 +40,8 @@ class BlockSpec:
     """Shape of the stored global state; None stores none."""
     in_return: bool = False
     """Store which dead agents' returns are still running (death = "masked")."""
+    rnn_size: int = 0
+    """Floats that a recurrent actor remembers of each agent (S); 0 stores none."""
 
     @property
     def name(self) -> str:
@@ -65,6 +67,9 @@ class BlockSpec:
             fields["action_mask"] = ((*successor, team.action.mask_size), np.bool_)
         if self.state_shape is not None:
             fields["state"] = ((self.ring, steps + 1, self.lanes, *self.state_shape), np.float32)
+        if self.rnn_size:
+            # no time axis: the learner recomputes what follows from the first step
+            fields["actor_state"] = ((self.ring, *rows, self.rnn_size), np.float32)
         if self.in_return:
             fields["in_return"] = (successor, np.bool_)
         return {name: (shape, np.dtype(dtype)) for name, (shape, dtype) in fields.items()}
@@ -114,6 +119,8 @@ class Block:
         """[ring, T+1, L, *state] float32, or None."""
         self.in_return = field("in_return")
         """[ring, T+1, L, A] bool, or None."""
+        self.actor_state = field("actor_state")
+        """[ring, L, A, S] float32: what a recurrent actor remembered before step 0, or None."""
         self.slots = SlotWords(field("slot_state"), field("slot_generation"), field("slot_number"))
         """State words; they change in memory/slots.py only."""
         self.cursor: np.ndarray = field("cursor")
@@ -136,7 +143,7 @@ class Block:
 
     def poison(self) -> None:
         """Fill every slot with values no environment writes, so that reading an unwritten row is noticed."""
-        for array in (self.obs, self.reward, self.log_prob, self.state, self.action):
+        for array in (self.obs, self.reward, self.log_prob, self.state, self.action, self.actor_state):
             if array is not None:
                 array.fill(np.nan if array.dtype.kind == "f" else np.iinfo(array.dtype).max)
         self.policy_version.fill(-1)

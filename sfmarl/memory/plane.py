@@ -39,6 +39,8 @@ class PlaneSpec:
     """Whether slots hold the environment's global state (a central critic reads it)."""
     masked_death: bool = False
     """Whether dead agents go on earning their team's reward."""
+    rnn_sizes: tuple[int, ...] = ()
+    """Floats each policy's recurrent actor remembers per agent; empty when every actor is feed-forward."""
     frozen_seats: bool = False
     """Whether seats may be taken by players that do not learn; they act from scratch rows."""
 
@@ -68,6 +70,7 @@ class PlaneSpec:
                             lockstep=not self.env.turn_based,
                             state_shape=self.env.state_shape if self.stores_state else None,
                             in_return=self.masked_death,
+                            rnn_size=self.rnn_sizes[self.policy_of_team[seat]] if self.rnn_sizes else 0,
                         )
                     )
         return specs

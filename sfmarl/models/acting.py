@@ -25,6 +25,8 @@ class Acting(Protocol):
 
     generator: np.random.Generator | torch.Generator
     """Draws the actions."""
+    state_size: int
+    """Floats a recurrent actor remembers of each row (S); 0 when it is feed-forward."""
 
     def load(self, flat: np.ndarray) -> None:
         """Take over weights and normaliser statistics from `flat` float32 [flat_size], as `flatten_into` wrote them."""
@@ -36,13 +38,22 @@ class Acting(Protocol):
         action_mask: np.ndarray | None = None,
         agent_index: np.ndarray | None = None,
         greedy: bool = False,
+        rnn_state: Tensor | None = None,
+        is_first: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Draw one action per row, or take the most probable one when `greedy`.
 
         obs [B, A, *obs] any dtype; action_mask [B, A, n] bool, True = legal; agent_index [B, A] int, None when column a
         is agent a. Returns (action [B, A, *action] in the spec's dtype, log-probability float32 [B, A]); both are valid
         until the next call.
+
+        A recurrent actor also needs `rnn_state` float32 [B, A, S], made by `new_state`, which is overwritten with what
+        it remembers now, and `is_first` bool [B, A]: rows whose life begins, for which it forgets first.
         """
+        ...
+
+    def new_state(self, rows: int, agents: int) -> Tensor | None:
+        """Return what is remembered of [rows, agents] before anything was seen; None when nothing ever is."""
         ...
 
 

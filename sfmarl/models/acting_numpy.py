@@ -21,11 +21,14 @@ from sfmarl.specs import PolicySpec
 class NumpyActing:
     """`Acting` for discrete and multi-discrete MLP policies on the CPU."""
 
+    state_size = 0
+
     @staticmethod
     def supports(actor: Actor) -> bool:
         """Whether this implementation covers `actor`."""
         network = actor.network
-        return actor.spec.action.kind != "continuous" and network.conv is None and not network.layer_norm
+        plain = network.conv is None and network.recurrence is None and not network.layer_norm
+        return plain and actor.spec.action.kind != "continuous"
 
     def __init__(self, actor: Actor, spec: PolicySpec, seed: int) -> None:
         network = actor.network
@@ -73,6 +76,8 @@ class NumpyActing:
         action_mask: np.ndarray | None = None,
         agent_index: np.ndarray | None = None,
         greedy: bool = False,
+        rnn_state: None = None,
+        is_first: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """See `Acting.act`."""
         b, a = obs.shape[:2]
@@ -89,6 +94,9 @@ class NumpyActing:
         log_prob_rows = log_prob.T if by_agent else log_prob.reshape(1, b * a)
         self._draw(logits, greedy, action_rows, log_prob_rows)
         return (action[..., 0] if self._spec.action.kind == "discrete" else action), log_prob
+
+    def new_state(self, rows: int, agents: int) -> None:
+        """See `Acting.new_state`."""
 
     def _buffer(self, name: str, *shape: int, dtype: type = np.float32) -> np.ndarray:
         """Return a contiguous work array of `shape`; its memory grows and is never freed."""

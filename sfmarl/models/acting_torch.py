@@ -15,6 +15,7 @@ from torch import Tensor
 
 from sfmarl.models import distributions
 from sfmarl.models.actor import Actor
+from sfmarl.models.recurrence import Memory
 from sfmarl.specs import PolicySpec
 
 _SMALLEST_BUCKET = 32
@@ -33,6 +34,7 @@ class TorchActing:
         # a copy: weights that act must not alias weights that learn
         self.actor = copy.deepcopy(actor).to(device).eval().requires_grad_(False)
         self._spec = spec
+        self.state_size: int = actor.state_size
         self.generator = torch.Generator(device).manual_seed(seed)
         tensors = list(self.actor.state_dict(keep_vars=True).values())
         self._flat = torch.zeros(sum(t.numel() for t in tensors), device=device)
@@ -59,14 +61,22 @@ class TorchActing:
         action_mask: np.ndarray | None = None,
         agent_index: np.ndarray | None = None,
         greedy: bool = False,
+        rnn_state: Tensor | None = None,
+        is_first: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """See `Acting.act`."""
+        if self.state_size and (rnn_state is None or is_first is None):
+            raise ValueError("a recurrent policy needs rnn_state (see new_state) and is_first")
         rows, agents = obs.shape[:2]
         key = (_bucket(rows), agents, agent_index is not None, greedy)
         plan = self._plans.get(key)
         if plan is None:
             plan = self._plans[key] = _Plan(self, self._spec, *key)
-        return plan.run(obs, action_mask, agent_index)
+        return plan.run(obs, action_mask, agent_index, rnn_state, is_first)
+
+    def new_state(self, rows: int, agents: int) -> Tensor | None:
+        """See `Acting.new_state`; the tensor lies on the policy's device."""
+        return torch.zeros((rows, agents, self.state_size), device=self.device) if self.state_size else None
 
 
 class _Plan:
@@ -84,6 +94,8 @@ class _Plan:
         # rows beyond the batch keep an all-False mask, which means that everything is legal
         self._mask = self._pair((*lead, spec.action.mask_size), torch.bool) if spec.has_mask else None
         self._index = self._pair(lead, torch.int64) if indexed else None
+        self._first = self._pair(lead, torch.bool) if acting.state_size else None
+        self._state = torch.zeros((*lead, acting.state_size), device=acting.device) if acting.state_size else None
         self._noise = torch.zeros((*lead, spec.action.param_size), device=acting.device)
         self._action = self._pair((*lead, *spec.action.shape), act_dtype)
         self._log_prob = self._pair(lead, torch.float32)
@@ -94,9 +106,16 @@ class _Plan:
         device = torch.zeros(shape, dtype=dtype, device=self._acting.device)
         return (torch.zeros(shape, dtype=dtype, pin_memory=True) if self._cuda else device), device
 
-    def run(self, obs: np.ndarray, mask: np.ndarray | None, index: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    def run(
+        self,
+        obs: np.ndarray,
+        mask: np.ndarray | None,
+        index: np.ndarray | None,
+        state: Tensor | None,
+        first: np.ndarray | None,
+    ) -> tuple[np.ndarray, np.ndarray]:
         rows = len(obs)
-        for pair, values in ((self._obs, obs), (self._mask, mask), (self._index, index)):
+        for pair, values in ((self._obs, obs), (self._mask, mask), (self._index, index), (self._first, first)):
             if pair is None:
                 continue
             host, device = pair
@@ -106,12 +125,16 @@ class _Plan:
                 np.copyto(host[:rows].numpy(), values, casting="same_kind")
             if self._cuda:
                 device[:rows].copy_(host[:rows], non_blocking=True)
+        if self._state is not None:
+            self._state[:rows].copy_(state)
         if not self._greedy:
             distributions.draw_noise(self._spec.action, self._noise, self._acting.generator)
         if self._graph is None:
             self._compute(rows)
         else:
             self._graph.replay()
+        if self._state is not None:
+            state.copy_(self._state[:rows])
         outputs = (self._action, self._log_prob)
         if self._cuda:
             for host, device in outputs:
@@ -124,7 +147,14 @@ class _Plan:
         spec, actor = self._spec.action, self._acting.actor
         mask = None if self._mask is None else self._mask[1][:rows]
         index = None if self._index is None else self._index[1][:rows]
-        params, log_std = actor(self._obs[1][:rows], index), actor.log_std_of(index)
+        obs, log_std = self._obs[1][:rows], actor.log_std_of(index)
+        if self._state is None:
+            params = actor(obs, index)
+        else:
+            memory = Memory(self._state[:rows], self._first[1][:rows][None])
+            params, state = actor.unroll(actor.prepare(obs)[None], memory, index)
+            self._state[:rows].copy_(state)
+            params = params[0]
         if self._greedy:
             action = distributions.mode(spec, params, mask)
             log_prob = distributions.log_prob(spec, params, action, mask, log_std)

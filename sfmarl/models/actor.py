@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from sfmarl.models import distributions
 from sfmarl.models.encoders import NetConfig, SetNetwork, is_image
 from sfmarl.models.normaliser import ObsNormaliser
+from sfmarl.models.recurrence import Memory
 from sfmarl.specs import PolicySpec
 
 HEAD_GAIN = 0.01
@@ -27,6 +28,8 @@ class Actor(nn.Module):
         self.network = SetNetwork(
             spec.obs.shape, spec.action.param_size, spec.parameter_set, config, HEAD_GAIN, generator
         )
+        self.state_size: int = self.network.state_size
+        """Floats that the actor remembers of each agent; 0 when it is feed-forward."""
         self.log_std = None
         if spec.action.kind == "continuous":
             self.log_std = nn.Parameter(torch.zeros(spec.num_sets, spec.action.param_size))
@@ -37,9 +40,16 @@ class Actor(nn.Module):
             return self.normaliser(obs)
         return obs if is_image(self.spec.obs.shape) else obs.float()
 
-    def head(self, prepared: Tensor, agent_index: Tensor | None = None) -> Tensor:
-        """Return head outputs float32 [..., A, P] for rows [..., A, *obs] that went through `prepare`."""
-        return self.network(prepared, agent_index)
+    def head(self, prepared: Tensor, agent_index: Tensor | None = None, memory: Memory | None = None) -> Tensor:
+        """Return head outputs float32 [..., A, P] for rows [..., A, *obs] that went through `prepare`.
+
+        With `memory` the rows are [T, N, A, *obs] and a recurrent actor is unrolled over them.
+        """
+        return self.network(prepared, agent_index) if memory is None else self.unroll(prepared, memory, agent_index)[0]
+
+    def unroll(self, prepared: Tensor, memory: Memory, agent_index: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return (head outputs float32 [T, N, A, P], rnn state [N, A, S] after the last row) of a recurrent actor."""
+        return self.network.unroll(prepared, memory, agent_index)
 
     def forward(self, obs: Tensor, agent_index: Tensor | None = None) -> Tensor:
         """Return head outputs float32 [..., A, P] for obs [..., A, *obs].
@@ -56,8 +66,13 @@ class Actor(nn.Module):
         return self.log_std[sets if agent_index is None else sets[agent_index]]
 
     def evaluate(
-        self, prepared: Tensor, action: Tensor, mask: Tensor | None = None, agent_index: Tensor | None = None
+        self,
+        prepared: Tensor,
+        action: Tensor,
+        mask: Tensor | None = None,
+        agent_index: Tensor | None = None,
+        memory: Memory | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return (log-probability, entropy), float32 [..., A], of `action` on rows that went through `prepare`."""
-        params = self.head(prepared, agent_index)
+        params = self.head(prepared, agent_index, memory)
         return distributions.evaluate(self.spec.action, params, action, mask, self.log_std_of(agent_index))

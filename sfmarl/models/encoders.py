@@ -1,4 +1,4 @@
-"""The network every actor and critic is: an optional image encoder, hidden layers, a linear head.
+"""The network every actor and critic is: an optional image encoder, hidden layers, optional memory, a linear head.
 
 Orthogonal initialisation with gain sqrt(2) and a small last layer follow Huang et al. 2022, "The 37 Implementation
 Details of PPO"; the image encoder is the Nature CNN (Mnih et al. 2015).
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sfmarl.errors import UsageError
+from sfmarl.models.recurrence import Memory, Recurrence, RnnKind
 from sfmarl.models.sharing import AgentBias, SetLinear, initialise_with_ids, into_groups, out_of_groups
 
 _CONV_LAYERS = ((32, 8, 4), (64, 4, 2), (64, 3, 1))
@@ -38,6 +39,10 @@ class NetConfig:
     """Tell agents that share parameters who they are (one-hot id)."""
     normalise_obs: bool = True
     """Normalise vector observations by their running mean and standard deviation."""
+    rnn: RnnKind = "none"
+    """Recurrent layer between the hidden layers and the head."""
+    rnn_size: int = 64
+    """Units of the recurrent layer."""
 
 
 def is_image(shape: tuple[int, ...]) -> bool:
@@ -103,9 +108,15 @@ class SetNetwork(nn.Module):
         self.conv = ConvEncoder(shape, self.num_sets, generator) if is_image(shape) else None
         width = self.conv.features if self.conv else math.prod(shape)
         self.layers = nn.ModuleList()
-        for units in (*config.hidden, outputs):
+        for units in config.hidden:
             self.layers.append(SetLinear(self.num_sets, width, units))
             width = units
+        self.recurrence = None
+        if config.rnn != "none":
+            self.recurrence = Recurrence(config.rnn, self.num_sets, width, config.rnn_size, generator)
+            width = config.rnn_size
+        self.state_size = 0 if self.recurrence is None else self.recurrence.state_size
+        self.layers.append(SetLinear(self.num_sets, width, outputs))
         wants_ids = config.agent_id and self.num_sets < self.num_agents
         self.ids = AgentBias(self.num_agents, self.layers[0].bias.shape[1]) if wants_ids else None
         for index, layer in enumerate(self.layers):
@@ -119,16 +130,31 @@ class SetNetwork(nn.Module):
         self.identity = parameter_set == tuple(range(self.num_sets))
 
     def forward(self, x: Tensor, agent_index: Tensor | None = None) -> Tensor:
-        """Map x [..., A, *shape] to [..., A, outputs].
+        """Map x [..., A, *shape] to [..., A, outputs]; of a recurrent network every row is a life of its own.
 
         `agent_index` int64 [..., A'], trailing dimensions of the rows', names the agent of each column when column a is
         not agent a.
         """
+        return self._map(x, agent_index, None)[0]
+
+    def unroll(
+        self, x: Tensor, memory: Memory, agent_index: Tensor | None = None, state_after: int = -1
+    ) -> tuple[Tensor, Tensor]:
+        """Map x [T, N, A, *shape], time first, of a recurrent network.
+
+        Returns (outputs [T, N, A, outputs], rnn state [N, A, S] after row `state_after`). `agent_index` [N, A'].
+        """
+        return self._map(x, agent_index, memory, state_after)
+
+    def _map(
+        self, x: Tensor, agent_index: Tensor | None, memory: Memory | None, state_after: int = -1
+    ) -> tuple[Tensor, Tensor | None]:
+        lead = x.shape[: x.dim() - len(self.shape)]
         if self.num_sets == 1:
             ids = None if self.ids is None else self.ids(agent_index)
             x = self.conv(x, [0]) if self.conv else x.flatten(x.dim() - len(self.shape))
-            return self._layers(x, None, ids)
-        lead = x.shape[: x.dim() - len(self.shape)]
+            outputs, state = self._layers(x, None, ids, self._grouped(memory, lead, None), state_after)
+            return outputs, None if memory is None else state.view(memory.state.shape)
         row_agent = None if agent_index is None else agent_index.expand(lead)
         row_set = None if row_agent is None else self.sets[row_agent]
         x = into_groups(x, self.num_agents, self.num_sets, agent_index, len(self.shape))
@@ -138,17 +164,43 @@ class SetNetwork(nn.Module):
         group_sets = list(self.parameter_set) if agent_index is None else list(range(self.num_sets))
         x = self.conv(x, group_sets) if self.conv else x.flatten(2)
         sets = None if self.identity or agent_index is not None else self.sets
-        return out_of_groups(self._layers(x, sets, ids), lead, row_set)
+        outputs, state = self._layers(x, sets, ids, self._grouped(memory, lead, agent_index), state_after)
+        if memory is not None:
+            state = out_of_groups(state, memory.state.shape[:-1], None if row_set is None else row_set[0])
+        return out_of_groups(outputs, lead, row_set), state
 
-    def _layers(self, x: Tensor, sets: Tensor | None, ids: Tensor | None) -> Tensor:
-        last, lead = len(self.layers) - 1, x.shape[:-1]
+    def _grouped(self, memory: Memory | None, lead: torch.Size, agent_index: Tensor | None) -> Memory | None:
+        """Return the memory of rows [*lead] as groups: state [G, M, S] and is_first [G, T * M, 1]."""
+        if self.recurrence is None:
+            return None
+        if memory is None:
+            # rows without a history: each is one step from nothing
+            state = next(self.parameters()).new_zeros((*lead, self.recurrence.state_size))
+            memory = Memory(state, torch.ones(lead, dtype=torch.bool, device=state.device))
+        state, is_first = memory.state, memory.is_first[..., None]
+        if self.num_sets == 1:
+            return Memory(state.reshape(1, -1, state.shape[-1]), is_first.reshape(1, -1, 1))
+        return Memory(
+            into_groups(state, self.num_agents, self.num_sets, agent_index, 1),
+            into_groups(is_first, self.num_agents, self.num_sets, agent_index, 1),
+        )
+
+    def _layers(
+        self, x: Tensor, sets: Tensor | None, ids: Tensor | None, memory: Memory | None, state_after: int
+    ) -> tuple[Tensor, Tensor | None]:
+        last, lead, state = len(self.layers) - 1, x.shape[:-1], None
         for index, layer in enumerate(self.layers):
             if index == 1 and self.num_sets == 1:
                 # a linear map of rows of several dimensions returns a view: autograd copies what is done to it in place
                 x = x.flatten(0, -2)
+            if index == last and memory is not None:
+                rows = x.reshape(memory.state.shape[0], -1, x.shape[-1])
+                x, state = self.recurrence(rows, memory.state, memory.is_first, sets, state_after)
+                x = F.layer_norm(x, x.shape[-1:]) if self.layer_norm else x
+                x = x.view(*lead, -1) if self.num_sets == 1 else x
             x = layer(x, sets, ids if index == 0 else None)
             if index < last:
                 # in place: neither a matmul's nor tanh's or relu's gradient needs the pre-activation
                 x = x.tanh_() if self.activation == "tanh" else x.relu_()
                 x = F.layer_norm(x, x.shape[-1:]) if self.layer_norm else x
-        return x.view(*lead, x.shape[-1]) if self.num_sets == 1 else x
+        return x.view(*lead, x.shape[-1]) if self.num_sets == 1 else x, state

@@ -51,7 +51,7 @@ class Exported:
     about: dict[str, Any]
     """The description that lies inside the file: inputs, outputs, agents, spec, version."""
     difference: float
-    """Largest difference from `load_policy` on ROWS random rows: of log-probabilities, or of means."""
+    """Largest difference from `load_policy` on ROWS random rows: of log-probabilities or means, and of rnn states."""
     equal_actions: int
     """Rows of ROWS with the same action (continuous: within TOLERANCE)."""
 
@@ -78,7 +78,7 @@ def export_run(
 
     `out` is the file, default RUN/export/POLICY.pt or .onnx; of several policies each name is put before its suffix.
     The file appears once it gives the actions that `load_policy` gives on random rows.
-    Raises UsageError for what cannot be exported (recurrent actors, no such policy, ONNX not installed), RunError when
+    Raises UsageError for what cannot be exported (no such policy, ONNX not installed), RunError when
     the file cannot be written or does not agree.
     """
     run_dir = Path(run_dir)
@@ -103,11 +103,6 @@ def export_run(
 def _export(joint: JointPolicy, name: str, format: Format, path: Path) -> Exported:
     state = joint.checkpoint.read_policy(name)
     actor, spec = build_actor(state).eval().requires_grad_(False), state.spec
-    if getattr(actor, "state_size", 0):
-        raise UsageError(
-            f"policy {name!r} is recurrent, and only feed-forward actors can be exported: what it remembers would have "
-            "to be an input and an output. Use sfmarl.load_policy."
-        )
     model = ExportedActor(actor, spec)
     about = _describe(model, joint, name, state.policy_version)
     draft = path.with_name(f".tmp-{os.getpid()}-{path.name}")
@@ -147,7 +142,7 @@ def _describe(model: ExportedActor, joint: JointPolicy, name: str, version: int)
 
 def _example(model: ExportedActor, rows: int) -> dict[str, torch.Tensor]:
     inputs = example_inputs(model.spec, model.actor, rows, seed=1)
-    return {name: torch.from_numpy(inputs[name]) for name in model.input_names()}
+    return {name: torch.from_numpy(values) for name, values in inputs.items()}
 
 
 def _write_torchscript(model: ExportedActor, path: Path, about: dict[str, Any]) -> None:
@@ -202,11 +197,12 @@ def _compare(
     team = next(team for team, seat in joint.checkpoint.teams.items() if seat.policy == name)
     # one row per lane of one agent, as load_policy acts
     rows = {key: value[:, None] for key, value in inputs.items()}
+    state = torch.from_numpy(rows["rnn_state"].copy()) if actor.state_size else None
     stored, log_prob = joint.by_team[team].act(
-        rows["obs"], rows.get("action_mask"), rows.get("agent_index"), greedy=True
+        rows["obs"], rows.get("action_mask"), rows.get("agent_index"), True, state, rows.get("is_first")
     )
     stored, log_prob = stored.copy(), log_prob[:, 0].copy()
-    taken, params = run(inputs)
+    taken, params, *after = run(inputs)
     expected = _flat(decode_actions(spec.action, stored), ROWS)
     same = np.isclose(_flat(taken, ROWS), expected, rtol=TOLERANCE, atol=TOLERANCE).all(axis=1)
     if spec.action.kind == "continuous":
@@ -223,6 +219,8 @@ def _compare(
         is_best = (_flat(taken, ROWS) == _flat(decode_actions(spec.action, best[:, None].numpy()), ROWS)).all(axis=1)
         right = same | (is_best & (own - of_expected <= 2 * TOLERANCE))
     difference = float(off.max())
+    if state is not None:
+        difference = max(difference, float(np.abs(after[0] - state[:, 0].numpy()).max()))
     if not difference <= TOLERANCE or not right.all():
         raise RunError(
             f"the exported actor of policy {name!r} does not agree with load_policy (largest difference "

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sfmarl.models import distributions
+from sfmarl.models.recurrence import Memory
 from sfmarl.specs import PolicySpec
 
 
@@ -18,10 +19,12 @@ class ExportedActor(nn.Module):
     obs          [B, *obs] in the stored dtype: one agent's observation per row
     agent_index  [B] int64, only if the team has several agents: which of them the row is of
     action_mask  [B, n] bool, only if the policy has masks: True = legal
+    rnn_state    [B, S] float32, only of a recurrent actor: what it returned for the row's agent last time
+    is_first     [B] bool, only of a recurrent actor: the agent's life begins, so `rnn_state` is forgotten
 
     Returns (action, logits): the most probable legal action as the environment takes it (counted from the space's
     `start`; MultiDiscrete [B, K]) and raw logits float32 [B, n] of all actions; or, for continuous actions, (action
-    clipped to the bounds, mean float32 [B, D] before clipping).
+    clipped to the bounds, mean float32 [B, D] before clipping). A recurrent actor also returns its new `rnn_state`.
     """
 
     def __init__(self, actor: nn.Module, spec: PolicySpec) -> None:
@@ -40,12 +43,25 @@ class ExportedActor(nn.Module):
             filled = torch.tensor(np.array(values), dtype=kind) if values is not None and len(values) else None
             self.register_buffer(f"_{name}", filled, persistent=False)
 
-    def forward(self, obs: Tensor, agent_index: Tensor | None = None, action_mask: Tensor | None = None):
+    def forward(
+        self,
+        obs: Tensor,
+        agent_index: Tensor | None = None,
+        action_mask: Tensor | None = None,
+        rnn_state: Tensor | None = None,
+        is_first: Tensor | None = None,
+    ) -> tuple[Tensor, ...]:
         """See the class."""
-        index = None if agent_index is None else agent_index.unsqueeze(1)
-        params = self.actor(obs.unsqueeze(1), index).squeeze(1).float()
+        actor, index = self.actor, None if agent_index is None else agent_index.unsqueeze(1)
+        if rnn_state is None:
+            params, state = actor(obs.unsqueeze(1), index).squeeze(1).float(), ()
+        else:
+            # rows are lanes of one agent, one step long
+            memory = Memory(rnn_state.unsqueeze(1), is_first[None, :, None])
+            params, after = actor.unroll(actor.prepare(obs.unsqueeze(1)).unsqueeze(0), memory, index)
+            params, state = params[0, :, 0].float(), (after.squeeze(1),)
         chosen = distributions.mode(self.spec.action, params, action_mask)
-        return self._as_taken(chosen), params
+        return self._as_taken(chosen), params, *state
 
     def _as_taken(self, chosen: Tensor) -> Tensor:
         """Return chosen actions [B, *action] as the environment takes them (`sfmarl.envs.codec.decode_actions`)."""
@@ -62,18 +78,15 @@ class ExportedActor(nn.Module):
         chosen = chosen.to(self._dtype)
         return chosen.reshape(-1, *self._shape) if len(self._shape) > 1 else chosen
 
-    def input_names(self) -> list[str]:
-        """Return the inputs this policy has, in order."""
-        wanted = (True, self.spec.num_agents > 1, self.spec.has_mask)
-        return [name for name, use in zip(("obs", "agent_index", "action_mask"), wanted, strict=True) if use]
-
     def output_names(self) -> list[str]:
-        """Return ["action", "logits"] or ["action", "mean"]."""
-        return ["action", "mean" if self.spec.action.kind == "continuous" else "logits"]
+        """Return ["action", "logits" or "mean"] and, of a recurrent actor, "new_rnn_state"."""
+        names = ["action", "mean" if self.spec.action.kind == "continuous" else "logits"]
+        return [*names, "new_rnn_state"] if self.actor.state_size else names
 
 
 def example_inputs(spec: PolicySpec, actor: nn.Module, rows: int, seed: int) -> dict[str, np.ndarray]:
-    """Return random inputs of `ExportedActor`, by name: observations as the normaliser expects them, legal masks."""
+    """Return random inputs of `ExportedActor`, by name and in order: observations as the normaliser expects them, masks
+    with a legal action, states between -1 and 1 of which some are to be forgotten."""
     rng = np.random.default_rng(seed)
     shape, dtype = (rows, *spec.obs.shape), spec.obs.dtype
     if dtype.kind == "f":
@@ -94,6 +107,9 @@ def example_inputs(spec: PolicySpec, actor: nn.Module, rows: int, seed: int) -> 
             mask[np.arange(rows), first + rng.integers(0, count, rows)] = True
             first += count
         inputs["action_mask"] = mask
+    if actor.state_size:
+        inputs["rnn_state"] = rng.uniform(-1, 1, (rows, actor.state_size)).astype(np.float32)
+        inputs["is_first"] = rng.random(rows) < 0.2
     return inputs
 
 

@@ -76,6 +76,7 @@ def make_plan(config: Config, env: EnvSpec) -> RunPlan:
                 state_shape=(env.state_shape or ()) if source == "env" else (),
             )
         )
+    actors = [entry.cls.build_actor(spec, config.hp) for spec in policies]
     plane = PlaneSpec(
         env=env,
         workers=resolve_workers(config),
@@ -85,7 +86,8 @@ def make_plan(config: Config, env: EnvSpec) -> RunPlan:
         rollout=config.rollout,
         ring=config.ring,
         policy_of_team=policy_of_team,
-        weight_sizes=tuple(flat_size(entry.cls.build_actor(spec, config.hp)) for spec in policies),
+        weight_sizes=tuple(flat_size(actor) for actor in actors),
+        rnn_sizes=tuple(getattr(actor, "state_size", 0) for actor in actors),
         stores_state=any(spec.state_source == "env" for spec in policies),
         masked_death=config.death == "masked",
     )

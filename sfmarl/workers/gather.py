@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -77,9 +78,9 @@ class Staging:
     FIELDS = ("obs", "active", "is_first", "action", "log_prob", "reward", "terminated", "truncated", "policy_version",
               "action_mask", "state", "in_return")  # fmt: skip
 
-    def __init__(self, block: Block, lanes: int, device: torch.device) -> None:
-        """`block` is any of the policy's blocks: they are alike but for their place. `lanes` is N."""
-        spec = block.spec
+    def __init__(self, blocks: Sequence[Block], lanes: int, device: torch.device) -> None:
+        """`blocks` are the policy's: they are alike but for their place. `lanes` is N."""
+        block, spec = blocks[0], blocks[0].spec
         self._device = device
         self._tensors: dict[str, torch.Tensor] = {}
         for name in self.FIELDS:
@@ -90,6 +91,14 @@ class Staging:
             shape = (source.shape[1], lanes, *source.shape[3:])
             self._tensors[name] = torch.zeros(shape, dtype=dtype, pin_memory=device.type == "cuda")
         self._arrays = {name: tensor.numpy() for name, tensor in self._tensors.items()}
+        starts = accumulate((b.spec.lanes for b in blocks), initial=0)
+        self._first_lane = {b.spec.name: start for b, start in zip(blocks, starts, strict=False)}
+        self._num_lanes = sum(b.spec.lanes for b in blocks)
+        self._whose = {name: torch.zeros(lanes, dtype=torch.int64) for name in ("lane", "number", "generation")}
+        self._actor_state = None
+        if block.actor_state is not None:
+            shape = (lanes, *block.actor_state.shape[2:])
+            self._actor_state = torch.zeros(shape, pin_memory=device.type == "cuda")
         self._agent_index = None if spec.lockstep else torch.zeros((lanes, spec.agents), dtype=torch.int64)
 
     def fill(self, chosen: Sequence[Chosen]) -> Batch:
@@ -99,10 +108,25 @@ class Staging:
             lanes = slice(first, first + part.count)
             for name, target in self._arrays.items():
                 target[:, lanes] = getattr(part.block, name)[part.ring][:, part.lanes]
-            if self._agent_index is not None:
-                spec = part.block.spec
-                indices = np.arange(spec.lanes)[part.lanes] % len(spec.team.agents)
-                self._agent_index[lanes, 0] = torch.from_numpy(indices)
+            self._fill_lanes(part, lanes)
             first += part.count
-        batch = Batch(**self._tensors, agent_index=self._agent_index)
+        batch = Batch(
+            **self._tensors,
+            **self._whose,
+            agent_index=self._agent_index,
+            actor_state=self._actor_state,
+            num_lanes=self._num_lanes,
+        )
         return batch if self._device.type == "cpu" else batch.to(self._device)
+
+    def _fill_lanes(self, part: Chosen, lanes: slice) -> None:
+        """Copy what a slot holds once, not per step."""
+        block, ring, chosen = part.block, part.ring, part.lanes
+        index = np.arange(block.spec.lanes)[chosen]
+        if self._agent_index is not None:
+            self._agent_index[lanes, 0] = torch.from_numpy(index % len(block.spec.team.agents))
+        if self._actor_state is not None:
+            self._actor_state.numpy()[lanes] = block.actor_state[ring][chosen]
+        self._whose["lane"].numpy()[lanes] = self._first_lane[block.spec.name] + index
+        self._whose["number"].numpy()[lanes] = block.slots.number[ring][chosen]
+        self._whose["generation"].numpy()[lanes] = block.slots.generation[ring][chosen]

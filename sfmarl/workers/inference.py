@@ -20,6 +20,7 @@ from sfmarl.memory.queues import TicketQueue
 from sfmarl.memory.weights import WeightStore
 from sfmarl.memory.words import INFERENCE_COUNTS, INFERENCE_TIMES, Words
 from sfmarl.seeding import generator_state, restore_generator
+from sfmarl.workers.actor_states import ActorStates
 
 WAIT, WEIGHTS, GATHER, FORWARD, SCATTER = range(len(INFERENCE_TIMES))
 FORWARDS, ROWS = range(len(INFERENCE_COUNTS))
@@ -29,11 +30,18 @@ class Acting(Protocol):
     """A policy's actor as it is used here (models/acting.py)."""
 
     generator: np.random.Generator | torch.Generator
+    state_size: int
 
     def load(self, flat: np.ndarray) -> None: ...
 
     def act(
-        self, obs: np.ndarray, action_mask: np.ndarray | None, agent_index: np.ndarray | None, greedy: bool = False
+        self,
+        obs: np.ndarray,
+        action_mask: np.ndarray | None,
+        agent_index: np.ndarray | None,
+        greedy: bool = False,
+        rnn_state: Any = None,
+        is_first: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]: ...
 
 
@@ -42,6 +50,7 @@ class PolicySlot:
 
     def __init__(self, acting: Acting, store: WeightStore) -> None:
         self.acting = acting
+        self.states = ActorStates(acting) if acting.state_size else None
         self.version = 0
         self._store = store
         self._flat = np.empty(store.buffer.shape[1], np.float32)
@@ -73,9 +82,10 @@ class Where:
         if block.spec.lockstep:
             # whole rows of one step: a view, not a copy
             self.index: tuple = (int(block.cursor[0, 0]), int(block.cursor[1, 0]))
+            self.lanes: slice | np.ndarray = slice(None)
             self.agent_index = None
         else:
-            lanes = np.flatnonzero(block.wants_action)
+            self.lanes = lanes = np.flatnonzero(block.wants_action)
             self.index = (block.cursor[0, lanes], block.cursor[1, lanes], lanes)
             self.agent_index = (lanes % len(block.spec.team.agents))[:, None]
 
@@ -171,9 +181,14 @@ class InferenceWorker:
             mask = policy.stage("action_mask", [where.block.action_mask[where.index] for where in wheres])
         if wheres[0].agent_index is not None:
             agent_index = np.concatenate([where.agent_index for where in wheres])
+        rnn_state = is_first = None
+        if policy.states is not None:
+            rnn_state, is_first = policy.states.gather(wheres)
         gathered = perf_counter()
-        action, log_prob = policy.acting.act(obs, mask, agent_index)
+        action, log_prob = policy.acting.act(obs, mask, agent_index, rnn_state=rnn_state, is_first=is_first)
         acted = perf_counter()
+        if policy.states is not None:
+            policy.states.scatter(wheres, rnn_state)
         first = 0
         for where in wheres:
             block, index = where.block, where.index

@@ -132,6 +132,8 @@ class Lanes:
                       block.terminated, block.truncated):  # fmt: skip
             if array is not None:
                 array[ring, :, lane] = 0
+        if block.actor_state is not None:
+            block.actor_state[ring, lane] = 0
         block.policy_version[ring, :, lane] = -1
         if block.action_mask is not None:
             block.action_mask[ring, :, lane] = True

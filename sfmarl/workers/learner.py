@@ -58,7 +58,7 @@ class LearnerWorker:
         self._report = report
         self._max_policy_lag = max_policy_lag
         self._sync = sync
-        self._staging = Staging(blocks[0], batch_lanes, device)
+        self._staging = Staging(blocks, batch_lanes, device)
         self._flat = np.empty(weights.buffer.shape[1], np.float32)
         self._times = words.times["learner"][policy]
         self._counts = words.counts["learner"][policy]

@@ -54,17 +54,25 @@ def acted_batch(
     acting = make_acting(actor, spec, "cpu", seed)
     action = np.empty((steps, lanes, agents, *spec.action.shape), spec.action.dtype)
     log_prob = np.empty((steps, lanes, agents), np.float32)
-    for t in range(steps):
-        action[t], log_prob[t] = acting.act(obs[t], None if mask is None else mask[t], index)
     active = np.ones(lead, bool)
     if deaths:
         active &= rng.random(lead) < 0.7
+    is_first, state = np.zeros(lead, bool), acting.new_state(lanes, agents)
+    if state is not None:
+        # whoever was dead begins a new life
+        is_first[1:] = active[1:] & (~active[:-1] | (rng.random(active[1:].shape) < 0.2))
+        state.copy_(torch.from_numpy(rng.normal(size=state.shape)))
+    actor_state = None if state is None else state.clone()
+    for t in range(steps):
+        action[t], log_prob[t] = acting.act(
+            obs[t], None if mask is None else mask[t], index, rnn_state=state, is_first=is_first[t]
+        )
     ended = rng.random((steps, lanes, agents)) < (0.3 if cuts else 0.0)
     terminated = ended & (rng.random(ended.shape) < 0.5)
     batch = Batch(
         obs=torch.from_numpy(obs),
         active=torch.from_numpy(active),
-        is_first=torch.zeros(lead, dtype=torch.bool),
+        is_first=torch.from_numpy(is_first),
         action=torch.from_numpy(action if spec.action.kind == "continuous" else action.astype(np.int64)),
         log_prob=torch.from_numpy(log_prob),
         reward=torch.from_numpy(rng.normal(size=ended.shape).astype(np.float32)),
@@ -73,6 +81,11 @@ def acted_batch(
         policy_version=torch.zeros((steps, lanes), dtype=torch.int64),
         action_mask=None if mask is None else torch.from_numpy(mask),
         agent_index=None if index is None else torch.from_numpy(index),
+        actor_state=actor_state,
+        lane=torch.arange(lanes),
+        number=torch.zeros(lanes, dtype=torch.int64),
+        generation=torch.zeros(lanes, dtype=torch.int64),
+        num_lanes=lanes,
     )
     if spec.state_source == "env":
         batch.state = torch.from_numpy(rng.normal(size=(steps + 1, lanes, *spec.state_shape)).astype(np.float32))

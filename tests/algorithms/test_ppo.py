@@ -41,6 +41,30 @@ def actor_parameters(algo: PPO) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("minibatches", [1, 3])
+@pytest.mark.parametrize("rnn", ["gru", "lstm"])
+@pytest.mark.parametrize("lanes_of_one", [False, True], ids=["columns", "indexed"])
+@pytest.mark.parametrize(("kind", "sets"), [("masked", (0, 1, 0)), ("continuous", (0, 0, 0)), ("discrete", (0, 1, 2))])
+@pytest.mark.parametrize("preset", ["mappo", "ippo"])
+def test_ratio_is_one_at_lag_zero_with_memory(preset, kind, sets, lanes_of_one, rnn, minibatches):
+    """The learner unrolls from the stored state what the actor did step by step."""
+    masked = kind == "masked"
+    source = "env" if preset == "mappo" else "own"
+    spec = policy_spec("discrete" if masked else kind, masked=masked, sets=sets, source=source, state_shape=(4,))
+    settings = {"actor_rnn": rnn, "critic_rnn": rnn, "rnn_size": 8}
+    algo = algorithm(preset, spec, minibatches=minibatches, epochs=2, lr=0.01, **settings)
+    before = actor_parameters(algo)
+    for seed in range(3):
+        batch = acted_batch(spec, algo.actor, seed=seed, deaths=True, lanes_of_one=lanes_of_one)
+        metrics = algo.update(batch, 0.0)
+        assert metrics["ratio_max_first"] < 1e-4
+        assert metrics["skipped_updates"] == 0
+    assert not torch.equal(before, actor_parameters(algo))
+    forgotten = acted_batch(spec, algo.actor, deaths=True, lanes_of_one=lanes_of_one)
+    forgotten.actor_state = torch.zeros_like(forgotten.actor_state)
+    assert algo.update(forgotten, 0.0)["ratio_max_first"] > 1e-3
+
+
+@pytest.mark.parametrize("minibatches", [1, 3])
 @pytest.mark.parametrize("lanes_of_one", [False, True], ids=["columns", "indexed"])
 @pytest.mark.parametrize("sets", [(0, 0, 0), (0, 1, 2), (0, 1, 0)], ids=["full", "none", "roles"])
 @pytest.mark.parametrize("kind", [*ACTIONS, "masked"])

@@ -34,6 +34,8 @@ def rows(seed=0) -> tuple[Rows, torch.Tensor, torch.Tensor]:
         active=active,
         running=active,
         agent_index=None,
+        is_first=torch.zeros((T + 1, N, A), dtype=torch.bool),
+        actor_state=None,
     )
     return found, torch.randn((T + 1, N, A), generator=generator), log_prob
 

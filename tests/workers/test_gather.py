@@ -191,7 +191,7 @@ def test_staging_copies_the_chosen_lanes_in_their_order(turn_based):
         Chosen(blocks[1], 1, np.array([2]), 1, 3),
     ]
     wanted = [(1, 2, lane) for lane in range(lanes)] + [(0, 0, 1), (0, 0, 3), (1, 1, 2)]
-    staging = Staging(blocks[0], len(wanted), CPU)
+    staging = Staging(blocks, len(wanted), CPU)
     for _ in range(2):  # a reused staging area holds nothing of the batch before
         batch = staging.fill(chosen)
         for name in Staging.FIELDS:
@@ -213,7 +213,7 @@ def test_staging_copies_the_chosen_lanes_in_their_order(turn_based):
 def test_a_filled_batch_is_a_copy():
     (block,) = make_plane().blocks()
     publish_slot(block, 0)
-    batch = Staging(block, 4, CPU).fill(find_ready([block]))
+    batch = Staging([block], 4, CPU).fill(find_ready([block]))
     block.reward[...] = 99
     assert not batch.reward.any()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from worker_parts import ClockEnv, CountingAlgorithm, EchoActing, choice, env_spec, make_plane
+from worker_parts import AgeingActing, ClockEnv, CountingAlgorithm, EchoActing, choice, env_spec, make_plane
 
 from sfmarl.memory.queues import LocalQueue
 from sfmarl.memory.slots import READY
@@ -25,8 +25,11 @@ class Killed(BaseException):
 class Crew:
     """The components of a run and a supervisor that replaces them."""
 
-    def __init__(self, sync: bool, batch_lanes: int) -> None:
-        self.plane = make_plane(env_spec((2,)), workers=WORKERS, splits=SPLITS, envs_per_split=ENVS)
+    def __init__(self, sync: bool, batch_lanes: int, acting: type[EchoActing] = EchoActing) -> None:
+        self.plane = make_plane(
+            env_spec((2,)), workers=WORKERS, splits=SPLITS, envs_per_split=ENVS, rnn_sizes=(acting.state_size,)
+        )
+        self.acting = acting
         self.words = self.plane.words()
         self.sync, self.batch_lanes = sync, batch_lanes
         self.batches: list[dict[str, torch.Tensor]] = []
@@ -55,7 +58,7 @@ class Crew:
         )  # fmt: skip
 
     def make_inference(self) -> InferenceWorker:
-        slot = PolicySlot(EchoActing(on_act=lambda: self.pass_by("act")), self.plane.weights(0))
+        slot = PolicySlot(self.acting(on_act=lambda: self.pass_by("act")), self.plane.weights(0))
         outboxes = {worker: Outbox(self, inbox) for worker, inbox in enumerate(self.inboxes)}
         return InferenceWorker(
             0, self.plane.blocks(), [slot], self.plane.words(), range(WORKERS), self.requests, outboxes
@@ -159,6 +162,57 @@ def test_killed_components_are_replaced_without_a_wrong_sample(sync, batch_lanes
     assert len(np.unique(rows, axis=0)) == len(rows), "no sample is learned from twice"
     assert {"act", "answer", "update", "rollout"} == set(crew.killed)
     assert crew.words.counts["rollout"][:, ENV_STEPS].sum() > 1000
+
+
+def check_memory(batch: dict[str, torch.Tensor]) -> None:
+    """Replay what a slot says was remembered before its first step: the same must have been remembered when acting."""
+    count = batch["actor_state"][..., 0].numpy().copy()
+    is_first, active, said = (batch[name].numpy() for name in ("is_first", "active", "log_prob"))
+    for t in range(len(said)):
+        count = np.where(is_first[t], 0, count) + 1
+        np.testing.assert_array_equal(said[t][active[t]], count[active[t]])
+
+
+@pytest.mark.parametrize("sync", [False, True])
+def test_slots_hold_what_the_actor_remembered_also_after_kills(sync):
+    crew, rng = Crew(sync, 12, AgeingActing), np.random.default_rng(0)
+    for count in range(500):
+        if count % 12 == 11:
+            if rng.random() < 0.3:
+                crew.kill_rollout(int(rng.integers(WORKERS)))
+            else:
+                crew.fuse = ("act", "answer", "update")[rng.integers(3)]
+        crew.run_pass(rng.permutation(2 + WORKERS))
+    assert len(crew.batches) > 20
+    for batch in crew.batches:
+        check_memory(batch)
+    ages = np.concatenate([batch["log_prob"].numpy()[batch["active"].numpy()[:-1]] for batch in crew.batches])
+    assert ages.max() == 4 + WORKERS - 1, "episodes last that long"
+    assert {"act", "answer", "rollout"} <= set(crew.killed)
+
+
+@pytest.mark.parametrize("sync", [False, True])
+def test_memory_goes_on_from_slot_to_slot(sync):
+    """Nobody is killed: what a lane remembers before a slot is what it remembered after the one before."""
+    crew = Crew(sync, 12, AgeingActing)
+    for _ in range(300):
+        crew.run_pass(np.arange(2 + WORKERS))
+    before: dict[int, tuple[int, np.ndarray]] = {}
+    followed = 0
+    for batch in crew.batches:
+        check_memory(batch)
+        for n, lane in enumerate(batch["lane"].tolist()):
+            number, first = int(batch["number"][n]), batch["is_first"][0, n].numpy()
+            if lane in before and not first.all():
+                assert number == before[lane][0] + 1
+                np.testing.assert_array_equal(batch["actor_state"][n, :, 0].numpy()[~first], before[lane][1][~first])
+                followed += 1
+            # phantom steps are remembered, too, and forgotten at the next row
+            after = batch["actor_state"][n, :, 0].numpy()
+            for t in range(len(batch["log_prob"])):
+                after = np.where(batch["is_first"][t, n].numpy(), 0, after) + 1
+            before[lane] = number, after
+    assert followed > 20
 
 
 @pytest.mark.parametrize("steps", [3, 4, 5])

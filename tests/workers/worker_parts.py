@@ -52,15 +52,32 @@ class EchoActing:
         self.calls: list[tuple[np.ndarray, np.ndarray | None, np.ndarray | None]] = []
         self._on_act = on_act
 
+    state_size = 0
+
     def load(self, flat: np.ndarray) -> None:
         self.weight = float(flat[0])
         self.loads += 1
 
-    def act(self, obs, action_mask=None, agent_index=None, greedy=False):
+    def act(self, obs, action_mask=None, agent_index=None, greedy=False, rnn_state=None, is_first=None):
         self._on_act()
         self.calls.append(tuple(None if x is None else x.copy() for x in (obs, action_mask, agent_index)))
         who = 0 if agent_index is None else agent_index
         return choice(obs), (obs[..., 1] + 1000 * self.weight + 100 * who).astype(np.float32)
+
+
+class AgeingActing(EchoActing):
+    """An actor whose memory counts the steps of a life, and whose log-probability is that count."""
+
+    state_size = 1
+
+    def new_state(self, rows: int, agents: int) -> torch.Tensor:
+        return torch.zeros((rows, agents, 1))
+
+    def act(self, obs, action_mask=None, agent_index=None, greedy=False, rnn_state=None, is_first=None):
+        action, _ = super().act(obs, action_mask, agent_index, greedy)
+        first = torch.from_numpy(is_first.copy())[..., None]
+        rnn_state.copy_(torch.where(first, 0.0, rnn_state) + 1)
+        return action, rnn_state[..., 0].numpy().copy()
 
 
 class CountingAlgorithm:
@@ -77,7 +94,7 @@ class CountingAlgorithm:
         self._on_update()
         with torch.no_grad():
             self.actor.bias += 1
-        self.batches.append({name: x.clone() for name, x in vars(batch).items() if x is not None})
+        self.batches.append({name: x.clone() for name, x in vars(batch).items() if isinstance(x, torch.Tensor)})
         self.progress.append(progress)
         return dict(self.metrics)
 
