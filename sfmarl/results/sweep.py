@@ -15,7 +15,7 @@ import importlib.util
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ from sfmarl.algorithms import get_algorithm
 from sfmarl.config import Config, default_run_dir
 from sfmarl.errors import RunError, SfmarlError, UsageError
 from sfmarl.results.search_space import Dimension, applied, parse_search
-from sfmarl.results.table import format_table
+from sfmarl.results.sweep_result import SweepResult, Trial, plain
 from sfmarl.run.runner import TrainResult, check_run, resume, train
 from sfmarl.seeding import seed_for
 from sfmarl.statistics import Interval
@@ -43,66 +43,6 @@ STARTUP_TRIALS = 5
 """Trials before the sampler learns from them and before one may be stopped early."""
 PATIENCE = 3
 """Failed trials without any success after which the sweep gives up."""
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One finished trial."""
-
-    number: int
-    """Counted from 0."""
-    values: dict[str, Any]
-    """Searched setting -> value."""
-    state: str
-    """complete | pruned | fail."""
-    score: Interval | None
-    """Final evaluation: mean return of the first team, over episodes; None unless complete."""
-    run_dir: Path
-    """Its run directory."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain JSON types."""
-        return {
-            "trial": self.number,
-            "state": self.state,
-            "score": self.score.to_json() if self.score else None,
-            "values": self.values,
-            "run_dir": self.run_dir.name,
-        }
-
-
-@dataclass(frozen=True)
-class SweepResult:
-    """Every trial so far."""
-
-    run_dir: Path
-    """The sweep's directory."""
-    trials: list[Trial]
-    """In order of their numbers."""
-
-    @property
-    def best(self) -> Trial | None:
-        """The complete trial with the highest score; None without any."""
-        complete = [trial for trial in self.trials if trial.score is not None]
-        return max(complete, key=lambda trial: trial.score.mean, default=None)
-
-    def __str__(self) -> str:
-        """Return a table for people, best first, and what to do with it."""
-        names = list(dict.fromkeys(name for trial in self.trials for name in trial.values))
-        ranked = sorted(self.trials, key=lambda t: t.score.mean if t.score else float("-inf"), reverse=True)
-        rows = [
-            [str(t.number), str(t.score or "-"), *(_plain(t.values.get(name)) for name in names), t.state]
-            for t in ranked
-        ]
-        lines = [format_table(["trial", "score", *names, "end"], rows)]
-        if self.best is not None:
-            values = " ".join(f"{name}={_plain(value)}" for name, value in self.best.values.items())
-            lines += [
-                f"best: trial {self.best.number}, {self.best.score}: {values}",
-                "The best of many noisy scores flatters. Train it anew: sfmarl train --config "
-                f"{self.run_dir / 'best-config.json'} --seeds 1 2 3",
-            ]
-        return "\n".join(lines)
 
 
 def is_sweep(path: Path) -> bool:
@@ -201,7 +141,7 @@ class _Sweep:
         import optuna
 
         if not self._config.quiet:
-            print(f"trial {number}: " + " ".join(f"{k}={_plain(v)}" for k, v in values.items()), flush=True)
+            print(f"trial {number}: " + " ".join(f"{k}={plain(v)}" for k, v in values.items()), flush=True)
         try:
             result = self._train(self._trial_dir(number), values, trial)
         except SfmarlError as error:
@@ -301,7 +241,3 @@ def _check_trials(trials: int) -> None:
 def _require_optuna() -> None:
     if importlib.util.find_spec("optuna") is None:
         raise UsageError("a sweep needs Optuna: pip install 'sfmarl[sweep]'.")
-
-
-def _plain(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
