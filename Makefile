@@ -34,7 +34,7 @@ format: $(STAMP) ## Rewrite the sources in the project's format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.sfmarl-bench ## Measure throughput beside this machine's roofline
+bench: $(STAMP) ## Measure throughput beside this machine's roofline
 	$(BIN)/python benchmarks/throughput.py $(ARGS)
 
 clean: ## Remove caches and build leftovers; .venv and runs/ stay
@@ -52,8 +52,4 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 
 $(VENV)/.sfmarl-envs: $(STAMP)
 	$(INSTALL) -e '.[dev,envs]'
-	@touch $@
-
-$(VENV)/.sfmarl-bench: $(STAMP)
-	$(INSTALL) -e '.[dev,bench]'
 	@touch $@

@@ -22,6 +22,7 @@ import numpy as np
 from suites import SUITES
 
 from sfmarl import train
+from sfmarl.results.curves import curve_of
 from sfmarl.run.runner import TrainResult
 
 HERE = Path(__file__).resolve().parent
@@ -80,7 +81,7 @@ def about_run(recipe: str, result: TrainResult) -> dict[str, Any]:
     evaluation = summary["evaluation"]
     team, final = next(iter(evaluation["teams"].items()))
     periodic = [r for r in records if f"eval/return_team/{team}" in r and r["eval/episodes"] < evaluation["episodes"]]
-    returns = [r for r in records if r.get(f"episode/return_team/{team}") is not None]
+    returns = curve_of(records, f"episode/return_team/{team}")
     kept = np.unique(np.linspace(0, len(returns) - 1, min(CURVE_POINTS, len(returns))).round().astype(int))
     lags = [r for r in records if "policy_lag/mean" in r]
     cpu = [r["system/cpu_percent"] for r in records if "system/cpu_percent" in r]
@@ -96,9 +97,7 @@ def about_run(recipe: str, result: TrainResult) -> dict[str, Any]:
         "evaluations": [
             [r["env_steps"], r[f"eval/return_team/{team}"], r[f"eval/interval_team/{team}"]] for r in periodic
         ],
-        "training_returns": [
-            [returns[i]["env_steps"], round(returns[i][f"episode/return_team/{team}"], 3)] for i in kept
-        ],
+        "training_returns": [[int(steps), round(value, 3)] for steps, value in returns[kept].tolist()],
         "final": {"episodes": evaluation["episodes"], "mean": final["mean"], "half_width": final["half_width"]},
         "env_steps": summary["env_steps"],
         "agent_steps": summary["agent_steps"],

@@ -12,9 +12,8 @@ import machine
 import numpy as np
 from suites import Suite
 
+from sfmarl.results.figure import Panel, save_figure
 from sfmarl.statistics import Interval, mean_interval
-
-GRID_POINTS = 100
 
 Run = dict[str, Any]
 """One finished run, as `learning.about_run` returns it."""
@@ -71,47 +70,25 @@ def _table(name: str, suite: Suite, grouped: dict[str, list[Run]]) -> str:
 
 
 def _figure(suite: Suite, grouped: dict[str, list[Run]], path: Path) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, (evaluated, trained) = pyplot.subplots(1, 2, figsize=(12, 4.5), sharey=True, layout="constrained")
-    for axes, curve, title in (
-        (evaluated, "evaluations", "periodic evaluation, greedy"),
-        (trained, "training_returns", "training episodes, sampled actions"),
-    ):
-        for number, (recipe, runs) in enumerate(grouped.items()):
-            _draw(axes, [run[curve] for run in runs], f"C{number}", recipe)
-        if suite.gate is not None:
-            axes.axhline(suite.gate, color="grey", linestyle=":", label=f"gate {suite.gate:g}")
-        axes.set_title(title)
-        axes.set_xlabel("env-steps")
-        axes.grid(alpha=0.3)
-    evaluated.set_ylabel("undiscounted team return")
-    evaluated.legend()
-    count = max(len(runs) for runs in grouped.values())
-    figure.suptitle(
-        f"{suite.title}\nmean over up to {count} seeds, 95 % t-interval shaded, single seeds thin", fontsize=10
-    )
-    figure.savefig(path, dpi=110)
-    pyplot.close(figure)
-
-
-def _draw(axes: Any, curves: Sequence[Sequence[Sequence[float]]], colour: str, label: str) -> None:
-    """Draw curves of [env_steps, value, ...] points: each thin, their mean thick, its interval shaded."""
-    curves = [np.array([point[:2] for point in curve]) for curve in curves if len(curve) > 1]
-    if not curves:
-        return
-    for curve in curves:
-        axes.plot(*curve.T, color=colour, linewidth=0.6, alpha=0.5)
-    # seeds are recorded at slightly different steps: a common grid inside what all of them cover
-    grid = np.linspace(max(c[0, 0] for c in curves), min(c[-1, 0] for c in curves), GRID_POINTS)
-    values = np.array([np.interp(grid, *curve.T) for curve in curves])
-    axes.plot(grid, values.mean(axis=0), color=colour, linewidth=2, label=label)
-    if len(curves) > 1:
-        half = np.array([mean_interval(column).half_width for column in values.T])
-        axes.fill_between(grid, values.mean(axis=0) - half, values.mean(axis=0) + half, color=colour, alpha=0.15)
+    panels = [
+        Panel(
+            title,
+            "env-steps",
+            "undiscounted team return",
+            {
+                recipe: [np.array([point[:2] for point in run[curve]]) for run in runs]
+                for recipe, runs in grouped.items()
+            },
+        )
+        for column, (curve, title) in enumerate(
+            (
+                ("evaluations", "periodic evaluation, greedy"),
+                ("training_returns", "training episodes, sampled actions"),
+            )
+        )
+    ]
+    level = None if suite.gate is None else (suite.gate, f"gate {suite.gate:g}")
+    save_figure([panels], path, suite.title, level)
 
 
 def _scores(runs: Sequence[Run]) -> list[float]:

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from sfmarl.evaluation.policy import load_policy as load_policy
     from sfmarl.models.custom import register_model as register_model
     from sfmarl.monitor.metrics import register_metric as register_metric
+    from sfmarl.results.compare import compare_runs as compare_runs
+    from sfmarl.results.export import export_run as export_run
+    from sfmarl.results.series import train_seeds as train_seeds
+    from sfmarl.results.sweep import sweep as sweep
     from sfmarl.run.callbacks import Callback as Callback
     from sfmarl.run.callbacks import register_callback as register_callback
     from sfmarl.run.runner import resume as resume
@@ -35,7 +39,9 @@ _HOME = {
     "Config": "sfmarl.config",
     "RunError": "sfmarl.errors",
     "UsageError": "sfmarl.errors",
+    "compare_runs": "sfmarl.results.compare",
     "evaluate_run": "sfmarl.evaluation.evaluate",
+    "export_run": "sfmarl.results.export",
     "load_policy": "sfmarl.evaluation.policy",
     "register_algorithm": "sfmarl.algorithms.registry",
     "register_callback": "sfmarl.run.callbacks",
@@ -44,7 +50,9 @@ _HOME = {
     "register_model": "sfmarl.models.custom",
     "register_reward": "sfmarl.workers.shaping",
     "resume": "sfmarl.run.runner",
+    "sweep": "sfmarl.results.sweep",
     "train": "sfmarl.run.runner",
+    "train_seeds": "sfmarl.results.series",
 }
 
 __all__ = [
@@ -53,7 +61,9 @@ __all__ = [
     "RunError",
     "UsageError",
     "__version__",
+    "compare_runs",
     "evaluate_run",
+    "export_run",
     "load_policy",
     "register_algorithm",
     "register_callback",
@@ -62,7 +72,9 @@ __all__ = [
     "register_model",
     "register_reward",
     "resume",
+    "sweep",
     "train",
+    "train_seeds",
 ]
 
 

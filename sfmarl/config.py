@@ -37,6 +37,9 @@ class Config:
     run_dir: Path | None = None
     """Run directory, which must not exist yet [default: runs/ENV-ALGO-sSEED-TIME]."""
 
+    init_from: str | dict[str, str] = ""
+    """Start from another run's weights: a run or checkpoint directory, `RUN:POLICY`, or `POLICY=RUN ...` for some."""
+
     env_steps: int = 2_000_000
     """Stop after this many environment steps."""
     wall_seconds: float = 0.0

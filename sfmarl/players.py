@@ -17,6 +17,7 @@ from sfmarl.algorithms import get_algorithm
 from sfmarl.config import Config
 from sfmarl.envs.script import ScriptedPlayer
 from sfmarl.errors import UsageError, nearest
+from sfmarl.fit import differences
 from sfmarl.seeding import seed_for
 from sfmarl.specs import EnvSpec, TeamSpec
 from sfmarl.storage.checkpoint import PolicyState, open_checkpoint
@@ -128,9 +129,9 @@ def load_frozen(name: str, player: Frozen, teams: list[TeamSpec]) -> PolicyState
         )
     state = opened.read_policy(there)
     for team in teams:
-        if misfit := state.spec.misfit(team):
+        if wrong := differences(team, state.spec):
             raise UsageError(
-                f"players: policy {there!r} of {opened.path} cannot play team {team.name!r}: {misfit}. "
+                f"players: policy {there!r} of {opened.path} cannot play team {team.name!r}: {'; '.join(wrong)}. "
                 "Freeze a policy that was trained on this environment."
             )
     return replace(state, spec=replace(state.spec, name=name))

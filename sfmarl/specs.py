@@ -199,20 +199,6 @@ class PolicySpec:
         """Distinct parameter sets."""
         return max(self.parameter_set) + 1
 
-    def misfit(self, team: TeamSpec) -> str:
-        """Say why the policy cannot play `team`: what of it differs, and what the policy expects; empty if it can."""
-        for what, now, then in (
-            ("observation", (team.obs.shape, team.obs.dtype, *team.obs.parts),
-             (self.obs.shape, self.obs.dtype, *self.obs.parts)),
-            ("action", (team.action.kind, team.action.nvec, team.action.env_shape, *team.action.parts),
-             (self.action.kind, self.action.nvec, self.action.env_shape, *self.action.parts)),
-            ("number of agents", len(team.agents), len(self.agents)),
-            ("action mask", team.has_mask, self.has_mask),
-        ):  # fmt: skip
-            if now != then:
-                return f"its {what} is {now}, the policy expects {then}"
-        return ""
-
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON types; `from_json` is the inverse."""
         act = self.action

@@ -21,7 +21,8 @@ from sfmarl import algorithms
 from sfmarl.algorithms import get_algorithm, list_algorithms
 from sfmarl.command import launching
 from sfmarl.command.arguments import parse_config, parse_mapping
-from sfmarl.command.cli import HELP, ResumeArguments, main
+from sfmarl.command.cli import HELP, main
+from sfmarl.command.resume import ResumeArguments
 from sfmarl.config import Config
 from sfmarl.errors import RunError, UsageError
 
@@ -140,6 +141,8 @@ def test_wrong_words_exit_2_and_name_what_was_meant(capsys, words: list[str], ex
         (["train", SPREAD, "--mode", "serial", "--device", "cuda"], "serial"),
         (["check-env", "mpe2.simple_sprad_v3"], "simple_spread_v3"),
         (["resume", "no/such/run"], "no/such/run"),
+        (["compare", "no/such/run"], "no/such/run"),
+        (["export", "no/such/run"], "no/such/run"),
         (["evaluate", "no/such/run"], "no/such/run"),
     ],
 )
@@ -214,9 +217,12 @@ def test_help_and_version(capsys):
 @pytest.mark.parametrize(
     ("command", "flags"),
     [
-        ("train", ["ENV", "--env-kwargs", "--algo", "--lr", "--env-steps", "agent-steps", "seconds"]),
-        ("resume", ["RUN-DIR", "--env-steps"]),
+        ("train", ["ENV", "--env-kwargs", "--algo", "--lr", "--env-steps", "agent-steps", "seconds", "--seeds"]),
+        ("resume", ["RUN-DIR", "--env-steps", "--trials"]),
         ("evaluate", ["RUN-DIR", "--episodes", "--json", "--gif", "--random-baseline"]),
+        ("compare", ["RUNS", "--out", "LABEL=RUN"]),
+        ("sweep", ["ENV", "--search", "log:1e-4..1e-2", "--trials", "--lr"]),
+        ("export", ["RUN-DIR", "--format", "onnx", "--policy"]),
         ("check-env", ["ENV", "--env-kwargs", "--teams"]),
     ],
 )
@@ -319,7 +325,9 @@ def test_documents_name_commands_that_exist():
         assert set(re.findall(r"\bmake ([a-z-]+)", text)) - {"--help"} <= targets
         for path in re.findall(r"\b(?:launch|benchmarks|tests)/\w+\.py", text):
             assert (ROOT / path).is_file(), path
-        for command in re.findall(r"\bsfmarl (train|resume|evaluate|check-env|list|[a-z]+-[a-z]+)\b", text):
+        for command in re.findall(
+            r"\bsfmarl (train|resume|evaluate|compare|sweep|export|check-env|list|[a-z]+-[a-z]+)\b", text
+        ):
             assert f"  {command} " in HELP
 
 

@@ -205,7 +205,7 @@ def test_wrong_requests_are_explained(tmp_path):
     with pytest.raises(UsageError, match="Nobody plays agent"):
         evaluate(SPREAD, {}, 1, 0)
     (tmp_path / "config.json").write_text((tmp_path / "config.json").read_text().replace('"N": 3', '"N": 2'))
-    with pytest.raises(UsageError, match=r"of team 'agent' its observation is .*12.*expects .*18"):
+    with pytest.raises(UsageError, match=r"Team 'agent': observation: .*12.*trained with .*18.*agents: 2"):
         evaluate_run(tmp_path, episodes=1)
 
 

@@ -109,3 +109,12 @@ class Algorithm(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` returned. Raises KeyError or ValueError when it does not fit."""
         ...
+
+    def load_weights(self, state: dict[str, Any]) -> None:
+        """Take over parameters and normaliser statistics from another run's `state_dict`, and nothing else.
+
+        Optimiser, schedules and random streams stay as they are: a fine-tuning run begins anew with old weights.
+        Raises KeyError or ValueError, before anything is changed, that names the tensor which does not fit.
+        An algorithm without this method cannot be fine-tuned (`init_from`).
+        """
+        ...

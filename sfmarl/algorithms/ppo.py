@@ -47,6 +47,9 @@ from sfmarl.models.recurrence import Memory
 from sfmarl.seeding import seed_for
 from sfmarl.specs import PolicySpec, is_image
 
+_OPTIMISER, _GENERATOR = "optimiser.", "minibatch_generator"
+"""Names in a saved state: what an optimiser's begin with, and the generator's."""
+
 
 class PPO:
     """One policy's actor, critic and update (see the module's head)."""
@@ -211,23 +214,36 @@ class PPO:
                 grad_norm_critic=critic_norm,
             )
 
-    def _live_tensors(self) -> dict[str, Tensor]:
+    def _weights(self) -> dict[str, Tensor]:
+        """Return parameters and statistics: what another run may begin with."""
         modules = nn.ModuleDict({"actor": self.actor, "critic": self.critic})
         for name in ("value_norm", "return_moments", "obs_moments", "state_norm", "state_moments"):
             if (module := getattr(self, f"_{name}")) is not None:
                 modules[name] = module
-        optimiser = {f"optimiser.{name}": tensor for name, tensor in self._optimiser.tensors().items()}
-        return {**modules.state_dict(), **optimiser}
+        return modules.state_dict()
+
+    def _live_tensors(self) -> dict[str, Tensor]:
+        optimiser = {f"{_OPTIMISER}{name}": tensor for name, tensor in self._optimiser.tensors().items()}
+        return {**self._weights(), **optimiser}
 
     def state_dict(self) -> dict[str, Any]:
         """See `Algorithm.state_dict`; the next update after `load_state_dict` is bit-identical."""
         tensors = {name: tensor.detach().clone() for name, tensor in self._live_tensors().items()}
-        return {"tensors": tensors | {"minibatch_generator": self._generator.get_state()}, "scalars": {}}
+        return {"tensors": tensors | {_GENERATOR: self._generator.get_state()}, "scalars": {}}
 
     @torch.no_grad()
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """See `Algorithm.load_state_dict`; `state` may come from another device. Nothing is changed when it raises."""
         tensors = dict(state["tensors"])
-        generator = restored_generator(tensors.pop("minibatch_generator"))
+        generator = restored_generator(tensors.pop(_GENERATOR))
         load_in_place(self._live_tensors(), tensors)
         self._generator = generator
+
+    def load_weights(self, state: dict[str, Any]) -> None:
+        """See `Algorithm.load_weights`.
+
+        Statistics come with their counts, as if training went on: the first layer was trained on observations
+        normalised by them and the value head in their space, so other statistics would be another function.
+        """
+        saved = {name: x for name, x in state["tensors"].items() if not name.startswith((_OPTIMISER, _GENERATOR))}
+        load_in_place(self._weights(), saved)

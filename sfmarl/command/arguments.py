@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Sequence
-from dataclasses import fields, replace
-from typing import Any, TypeVar
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, TypeVar, Union
 
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
@@ -85,27 +86,68 @@ def parse(cls: type[T], argv: Sequence[str], prog: str, default: T | None = None
     )
 
 
+@_REGISTRY.primitive_rule
+def _word_or_mapping_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
+    """One plain word is itself; everything else is a mapping."""
+    if info.type not in (str | dict[str, str], Union[str, dict[str, str]]):  # noqa: UP007 - tyro's form of it
+        return None
+
+    def from_words(words: list[str]) -> str | dict[str, str]:
+        plain = len(words) == 1 and (Path(words[0]).exists() or not ("=" in words[0] or words[0].startswith("{")))
+        return words[0] if plain else parse_mapping(words, json_values=False)
+
+    return PrimitiveConstructorSpec(
+        nargs="*",
+        metavar="[WORD | KEY=VALUE ...]",
+        instance_from_str=from_words,
+        is_instance=lambda value: isinstance(value, (str, dict)),
+        str_from_instance=lambda value: [value] if isinstance(value, str) else [f"{k}={v}" for k, v in value.items()],
+    )
+
+
+@dataclass
+class TrainArguments(Config):
+    """Train a team on an environment."""
+
+    seeds: tuple[int, ...] | None = None
+    """Train once with each of these seeds, one after the other, in RUN_DIR/seed-N; then print mean and interval."""
+    config: Path | None = None
+    """Take the settings of an earlier run (its directory or config.json) as defaults."""
+
+
+Arguments = TypeVar("Arguments", bound=Config)
+
+
 def parse_config(argv: Sequence[str], prog: str, default: Config | None = None) -> Config:
-    """Parse `argv` into a `Config` whose `hp` are the chosen algorithm's hyperparameters.
+    """Return the settings that `parse_run` reads into `Config` itself."""
+    return parse_run(Config, argv, prog, default)
+
+
+def parse_run(cls: type[Arguments], argv: Sequence[str], prog: str, default: Config | None = None) -> Arguments:
+    """Parse `argv` into `cls`, a `Config` with further fields, whose `hp` are the chosen algorithm's hyperparameters.
 
     The algorithm decides which flags exist, and an imported module may define it, so `--imports` and `--algo` are
     looked up first. With a `default` (a launch script's settings) every field is an optional flag; its `hp` count only
-    while the algorithm stays the default's. Raises UsageError for an unknown algorithm and for a failing import.
+    while the algorithm stays the default's. If `cls` has a field `config`, the file it names takes the place of the
+    default.
+    Raises UsageError for an unknown algorithm, a failing import and a settings file that cannot be read.
     """
     from sfmarl.algorithms import get_algorithm  # brings torch: flags of other commands do without
 
     base = Config(env=tyro.MISSING) if default is None else default
+    if cls is not Config and (file := _words_of(argv, "--config")):
+        base, argv = _settings_of(Path(file[-1]), argv)
     import_user_code(_words_of(argv, "--imports") or base.imports)
     algo = (_words_of(argv, "--algo") or [base.algo])[-1]
     keep = base.hp is not None and algo == base.algo
     base = replace(base, hp=base.hp if keep else get_algorithm(algo).hyperparameters())
-    clash = {f.name for f in fields(base)} & {f.name for f in fields(base.hp)}
+    clash = {f.name for f in fields(cls)} & {f.name for f in fields(base.hp)}
     if clash:
         raise UsageError(
             f"algorithm {algo!r} has hyperparameters named like run settings: {', '.join(sorted(clash))}. "
             "Rename them in its Hyperparameters dataclass."
         )
-    return parse(Config, argv, prog, base)
+    return parse(cls, argv, prog, cls(**{f.name: getattr(base, f.name) for f in fields(Config)}))
 
 
 def _words_of(argv: Sequence[str], flag: str) -> list[str]:
@@ -117,3 +159,20 @@ def _words_of(argv: Sequence[str], flag: str) -> list[str]:
         elif word == flag:
             words = list(itertools.takewhile(lambda following: not following.startswith("--"), argv[i + 1 :]))
     return words
+
+
+def config_of(arguments: Config) -> Config:
+    """Return the run's settings among `arguments`, an instance of `Config` with further fields."""
+    return Config(**{f.name: getattr(arguments, f.name) for f in fields(Config)})
+
+
+def _settings_of(file: Path, argv: Sequence[str]) -> tuple[Config, Sequence[str]]:
+    """Return an earlier run's settings as defaults of a new one, and `argv` with its environment, if any, as a flag."""
+    from sfmarl.storage.config_file import read_config
+
+    base = replace(read_config(file if file.suffix == ".json" else file / "config.json"), run_dir=None)
+    if argv and not argv[0].startswith("-"):
+        if argv[0] != base.env:
+            base = replace(base, env_kwargs={})  # they are arguments of the other environment
+        argv = ["--env", *argv]
+    return base, argv

@@ -1,4 +1,4 @@
-"""The command `sfmarl`: train, resume, evaluate, check-env, list. Words in, a call, an exit code out."""
+"""The command `sfmarl`: which command, with which words. Words in, a call, an exit code out."""
 
 from __future__ import annotations
 
@@ -10,8 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from sfmarl import __version__
-from sfmarl.command.arguments import parse, parse_config
-from sfmarl.command.launching import crash_report, guarded, train_in_run_dir
+from sfmarl.command.arguments import TrainArguments, parse, parse_run
+from sfmarl.command.compare import compare
+from sfmarl.command.export import export
+from sfmarl.command.launching import guarded, start
+from sfmarl.command.resume import resume
+from sfmarl.command.sweep import sweep
 from sfmarl.config import Config
 from sfmarl.errors import UsageError, nearest
 from sfmarl.user_code import import_user_code
@@ -22,8 +26,11 @@ usage: sfmarl COMMAND ... [--debug]
 Asynchronous multi-agent reinforcement learning on one machine.
 
   train ENV       train a team on an environment
-  resume DIR      continue the run in DIR from its latest checkpoint
+  resume DIR      continue the run in DIR from its latest checkpoint (a series or a sweep: what is left of it)
   evaluate DIR    mean return of the run in DIR, with a 95 % interval
+  compare DIR...  learning curves and scores of several runs
+  sweep ENV       search settings with Optuna
+  export DIR      write a run's policies as TorchScript or ONNX
   check-env ENV   look whether an environment can be trained on, and how it is understood
   list            algorithms, environments and more that are known by name
 
@@ -34,34 +41,6 @@ Asynchronous multi-agent reinforcement learning on one machine.
 Try: sfmarl train mpe2.simple_spread_v3 --env-kwargs N=3 --algo mappo
 Exit codes: 0 done, 1 the run failed, 2 the request cannot be carried out, 130 or 143 interrupted.
 """
-
-
-@dataclass
-class ResumeArguments:
-    """Continue a run from its latest checkpoint; flags replace settings the run was started with."""
-
-    run_dir: Path
-    """Run directory of an earlier `sfmarl train`."""
-    env_steps: int | None = None
-    """Stop after this many environment steps, counted from the start of the run."""
-    wall_seconds: float | None = None
-    """Stop after this many seconds; 0 = no limit."""
-    stop_score: float | None = None
-    """Stop once a periodic evaluation's team return reaches this score."""
-    device: str | None = None
-    """Device of inference and learning: auto | cpu | cuda | cuda:1."""
-    num_workers: int | None = None
-    """Rollout worker processes; 0 = one per core, at least 2."""
-    imports: tuple[str, ...] | None = None
-    """Modules or .py files to import instead of those that the run's config.json names."""
-    quiet: bool = False
-    """Print only warnings and the final result."""
-
-    def overrides(self) -> dict[str, Any]:
-        """Return the settings that were given."""
-        given = {name: value for name, value in vars(self).items() if value is not None and value is not False}
-        del given["run_dir"]
-        return given
 
 
 @dataclass
@@ -134,17 +113,7 @@ def _dispatch(words: Sequence[str]) -> int:
 
 
 def _train(words: Sequence[str]) -> int:
-    config = parse_config(words, prog="sfmarl train")
-    return train_in_run_dir(config)
-
-
-def _resume(words: Sequence[str]) -> int:
-    arguments = parse(ResumeArguments, words, prog="sfmarl resume")
-    from sfmarl.run.runner import resume
-
-    with crash_report(arguments.run_dir):
-        resume(arguments.run_dir, **arguments.overrides())
-    return 0
+    return start(parse_run(TrainArguments, words, prog="sfmarl train"))
 
 
 def _evaluate(words: Sequence[str]) -> int:
@@ -190,4 +159,13 @@ def _list(words: Sequence[str]) -> int:
     return 0
 
 
-_COMMANDS = {"train": _train, "resume": _resume, "evaluate": _evaluate, "check-env": _check_env, "list": _list}
+_COMMANDS = {
+    "train": _train,
+    "resume": resume,
+    "evaluate": _evaluate,
+    "compare": compare,
+    "sweep": sweep,
+    "export": export,
+    "check-env": _check_env,
+    "list": _list,
+}

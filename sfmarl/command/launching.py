@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from sfmarl.command.arguments import parse_config
+from sfmarl.command.arguments import TrainArguments, config_of, parse_run
 from sfmarl.config import Config, default_run_dir
 from sfmarl.errors import RunError, SfmarlError
 
@@ -25,9 +25,15 @@ def launch(default: Config, argv: Sequence[str] | None = None) -> int:
     """
 
     def run(words: Sequence[str]) -> int:
-        return train_in_run_dir(parse_config(words, prog=Path(sys.argv[0]).name, default=default))
+        return start(parse_run(TrainArguments, words, prog=Path(sys.argv[0]).name, default=default))
 
     return guarded(run, sys.argv[1:] if argv is None else argv)
+
+
+def start(arguments: TrainArguments) -> int:
+    """Train one run or, with `--seeds`, a series of them; return 0."""
+    config = config_of(arguments)
+    return train_in_run_dir(config) if arguments.seeds is None else train_series(config, arguments.seeds)
 
 
 def train_in_run_dir(config: Config) -> int:
@@ -38,6 +44,17 @@ def train_in_run_dir(config: Config) -> int:
         config.run_dir = default_run_dir(config)
     with crash_report(config.run_dir):
         train(config)
+    return 0
+
+
+def train_series(config: Config, seeds: Sequence[int]) -> int:
+    """Train with every seed and print the table of all; return 0."""
+    from sfmarl.results.series import default_series_dir, train_seeds
+
+    if config.run_dir is None:
+        config.run_dir = default_series_dir(config, seeds)
+    with crash_report(config.run_dir):
+        print(train_seeds(config, seeds), f"{config.run_dir} (aggregate.json, aggregate.txt)", sep="\n")
     return 0
 
 

@@ -14,6 +14,7 @@ from sfmarl.evaluation.animation import write_gif
 from sfmarl.evaluation.evaluator import Evaluator, Player, Stopped
 from sfmarl.evaluation.policy import JointPolicy, load_policy
 from sfmarl.evaluation.result import Evaluation
+from sfmarl.fit import differences
 from sfmarl.players import scripted_teams
 from sfmarl.seeding import seed_for
 from sfmarl.specs import EnvSpec
@@ -137,8 +138,8 @@ def _require_fit(policy: JointPolicy, spec: EnvSpec, players: Mapping[str, Playe
             continue
         if trained is None:
             raise UsageError(f"{spec.env} has a team {team.name!r}, the checkpoint only {', '.join(policy.specs)}.")
-        if misfit := trained.misfit(team):
+        if wrong := differences(team, trained):
             raise UsageError(
-                f"{spec.env} is not the environment this checkpoint was trained on: of team {team.name!r} {misfit}. "
-                "Install the version it was trained with."
+                f"{spec.env} is not the environment this checkpoint was trained on. Team {team.name!r}: "
+                f"{'; '.join(wrong)}. Install the version it was trained with."
             )

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 
 from sfmarl.algorithms import get_algorithm
 from sfmarl.envs.codec import decode_actions
@@ -161,8 +161,8 @@ class JointPolicy:
         return ", ".join(map(repr, self._places))
 
 
-def _build(state: PolicyState, device: str, seed: int) -> Acting:
-    """Return a policy of a checkpoint, ready to act."""
+def build_actor(state: PolicyState) -> nn.Module:
+    """Return a checkpoint's actor with its weights, on the CPU. Raises RunError when they do not fit."""
     entry = get_algorithm(state.algo)
     hp = from_json(type(entry.hyperparameters()), state.hp, f"the checkpoint of policy {state.spec.name!r}")
     actor = entry.cls.build_actor(state.spec, hp)
@@ -170,4 +170,9 @@ def _build(state: PolicyState, device: str, seed: int) -> Acting:
         actor.load_state_dict(state.actor_tensors)
     except RuntimeError as error:
         raise RunError(f"The weights of policy {state.spec.name!r} do not fit its actor: {error}") from error
-    return make_acting(actor, state.spec, device, seed)
+    return actor
+
+
+def _build(state: PolicyState, device: str, seed: int) -> Acting:
+    """Return a policy of a checkpoint, ready to act."""
+    return make_acting(build_actor(state), state.spec, device, seed)

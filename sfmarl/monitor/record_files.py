@@ -117,6 +117,12 @@ class EventFile:
         values = [Summary.Value(tag=name, simple_value=value) for name, value in record.scalars.items()]
         self._write(Event(wall_time=record.time, step=record.env_steps, summary=Summary(value=values)))
 
+    def append_image(self, tag: str, png: bytes, size: tuple[int, int], step: int = 0) -> None:
+        """Write one picture of `size` (width, height) in pixels. Raises OSError."""
+        image = Summary.Image(width=size[0], height=size[1], colorspace=4, encoded_image_string=png)
+        value = Summary.Value(tag=tag, image=image)
+        self._write(Event(wall_time=time.time(), step=step, summary=Summary(value=[value])))
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()

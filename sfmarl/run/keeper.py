@@ -22,6 +22,9 @@ from sfmarl.storage.checkpoint import Seat
 SAVE_SECONDS = 60.0
 """Patience with learners that were asked to save before the checkpoint is given up."""
 
+Judge = Callable[[int, float], str | None]
+"""Given env-steps and score of a periodic evaluation, returns why the run should stop, or None."""
+
 
 class Keeper:
     """Asks the crew for checkpoints and evaluations and keeps what comes back.
@@ -40,8 +43,9 @@ class Keeper:
         tell: Callable[[str], None],
         warn: Callable[[str], None],
         write: Callable[[dict[str, float], dict[str, Any]], None],
+        judge: Judge | None = None,
     ) -> None:
-        """`past` is the run state of the checkpoint that is resumed.
+        """`past` is the run state of the checkpoint that is resumed; `judge` hears of every periodic evaluation.
 
         `write` takes scalars to the metrics files, under the counters of the run state they belong to.
         """
@@ -49,6 +53,9 @@ class Keeper:
         """The newest checkpoint of this sitting."""
         self.reached_score = False
         """A periodic evaluation reached the score the run is to stop at."""
+        self.verdict: str | None = None
+        """Why the judge wants the run to stop."""
+        self._judge = judge
         self._plan, self._config, self._run_dir = plan, plan.config, plan.config.run_dir
         self._crew, self._recorder, self._callbacks = crew, recorder, callbacks
         self._tell, self._warn, self._write = tell, warn, write
@@ -174,6 +181,8 @@ class Keeper:
         self._tell(f"evaluation at {self._evaluating_state['env_steps']:,} env-steps: {score}")
         goal = self._config.stop_score
         self.reached_score = goal is not None and evaluation.score >= goal
+        if self._judge is not None and self.verdict is None:
+            self.verdict = self._judge(self._evaluating_state["env_steps"], evaluation.score)
 
     def _consider_best(self, path: Path, evaluation: Evaluation) -> None:
         if self.best is not None and evaluation.score < self.best.score:

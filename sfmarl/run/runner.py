@@ -14,7 +14,7 @@ import json
 import multiprocessing
 import signal
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,6 +33,8 @@ from sfmarl.players import frozen_from
 from sfmarl.run.build import publish_frozen
 from sfmarl.run.callbacks import Callbacks
 from sfmarl.run.crew import Crew
+from sfmarl.run.initial import InitialPolicies, read_initial, require_fit, write_initial
+from sfmarl.run.keeper import Judge
 from sfmarl.run.plan import RunPlan, make_plan, resolve_workers
 from sfmarl.run.processes import END_SIGNALS
 from sfmarl.run.serial import SerialCrew
@@ -65,27 +67,43 @@ class TrainResult:
         return load_policy(self.run_dir, checkpoint=checkpoint)
 
 
-def train(config: Config) -> TrainResult:
+def train(config: Config, judge: Judge | None = None) -> TrainResult:
     """Start a new run and return when it is over.
 
+    `judge` hears of every periodic evaluation and may end the run; there is no final evaluation then.
     Raises UsageError for settings that cannot be carried out, before anything is written; RunError when the run
     fails, with its latest checkpoint on disk; KeyboardInterrupt after Ctrl-C, likewise.
     """
     _refuse_reimport()
     config = replace(config, imports=absolute(config.imports))
     import_user_code(config.imports)
-    config = replace(config, hp=config.hp or get_algorithm(config.algo).hyperparameters())
-    validate(config)
+    notes: list[str] = []
+    plan, initial = check_run(config, notes.append)
     callbacks = Callbacks(config.callbacks)
-    plan = _plan(config)
-    config = replace(config, run_dir=config.run_dir or default_run_dir(config))
+    config = replace(plan.config, run_dir=config.run_dir or default_run_dir(config))
+    if initial:
+        # what was meant by "the best checkpoint" is recorded, since the run it is of may go on
+        config = replace(config, init_from={policy: str(source) for policy, source in initial.sources.items()})
     plan = replace(plan, config=config)
     config.run_dir.mkdir(parents=True, exist_ok=True)
     with locked(config.run_dir):
         if (config.run_dir / "config.json").exists():
             raise UsageError(f"{config.run_dir} holds a run already. Name another --run-dir.")
         write_config(config, config.run_dir / "config.json")
-        return _run(plan, callbacks, resumed=None)
+        if initial:
+            write_initial(plan, initial)
+        return _run(plan, callbacks, resumed=None, notes=notes, judge=judge)
+
+
+def check_run(config: Config, warn: Callable[[str], None] | None = None) -> tuple[RunPlan, InitialPolicies | None]:
+    """Return the plan of a new run and, when it is to begin with another run's weights, those. Writes nothing.
+
+    `warn` is told about damaged checkpoints that were passed over. Raises UsageError for what cannot be carried out.
+    """
+    config = replace(config, hp=config.hp or get_algorithm(config.algo).hyperparameters())
+    validate(config)
+    plan = _plan(config)
+    return plan, read_initial(plan, warn) if config.init_from else None
 
 
 def resume(run_dir: str | Path, **overrides: Any) -> TrainResult:
@@ -121,6 +139,7 @@ def _resume(config: Config, callbacks: Callbacks, run_dir: Path) -> TrainResult:
     # policies that do not learn lie in the run's own checkpoints: where they came from may be gone
     plan = _plan(replace(config, players=frozen_from(config.players, resumed.path)))
     plan = replace(plan, config=config, start_env_steps=resumed.run_state["env_steps"])
+    require_fit(plan, resumed)
     write_config(config, run_dir / "config.json")
     return _run(plan, callbacks, resumed=resumed, notes=notes)
 
@@ -143,7 +162,11 @@ def _plan(config: Config) -> RunPlan:
 
 
 def _run(
-    plan: RunPlan, callbacks: Callbacks, resumed: checkpoint.Checkpoint | None, notes: list[str] | None = None
+    plan: RunPlan,
+    callbacks: Callbacks,
+    resumed: checkpoint.Checkpoint | None,
+    notes: list[str] | None = None,
+    judge: Judge | None = None,
 ) -> TrainResult:
     """Wire the run and see it through."""
     config, run_dir = plan.config, plan.config.run_dir
@@ -173,7 +196,7 @@ def _run(
             resume_step=past.get("env_steps"),
             warn=lambda text: console.message(text, "warning"),
         )
-        training = Training(plan, crew, recorder, writer, console, past, callbacks)
+        training = Training(plan, crew, recorder, writer, console, past, callbacks, judge)
         with _traceback_kept(run_dir), _interruptible(training):
             try:
                 summary = training.run()
@@ -240,6 +263,9 @@ def _announce(console: Console, plan: RunPlan, resumed: checkpoint.Checkpoint | 
     )
     if resumed:
         console.message(f"resumed from {resumed.path.name}")
+    elif config.init_from:
+        for policy, source in config.init_from.items():
+            console.message(f"policy {policy} begins with {source}")
 
 
 def _closing(summary: dict[str, Any], run_dir: Path) -> str:

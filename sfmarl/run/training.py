@@ -21,7 +21,7 @@ from sfmarl.monitor.recorder import Recorder
 from sfmarl.monitor.system import SystemSampler
 from sfmarl.run.callbacks import Callbacks, Run
 from sfmarl.run.crew import Crew, Message
-from sfmarl.run.keeper import Keeper
+from sfmarl.run.keeper import Judge, Keeper
 from sfmarl.run.plan import RunPlan
 from sfmarl.storage.checkpoint import checkpoint_paths
 from sfmarl.versions import package_versions
@@ -48,8 +48,9 @@ class Training:
         console: Console,
         past: dict[str, Any],
         callbacks: Callbacks,
+        judge: Judge | None = None,
     ) -> None:
-        """`past` is the run state of the checkpoint that is resumed, empty for a new run."""
+        """`past` is the run state of the checkpoint that is resumed, empty for a new run; `judge` may stop the run."""
         self.interrupted = 0
         """Number of the signal that asked the run to stop; set from a signal handler."""
         self._plan, self._config = plan, plan.config
@@ -57,7 +58,7 @@ class Training:
         self._system = SystemSampler(plan.device)
         self._callbacks = callbacks
         self._run = Run(self._config, plan.env, recorder, console.message)
-        self._keeper = Keeper(plan, crew, recorder, past, callbacks, console.message, self._warn, self._write)
+        self._keeper = Keeper(plan, crew, recorder, past, callbacks, console.message, self._warn, self._write, judge)
         self._last_record = time.monotonic()
         self._warned_of_numbers: set[int] = set()
         self._unseen_infos = {metric.key for metric in parse_info_metrics(self._config.info_metrics)}
@@ -103,7 +104,7 @@ class Training:
             return "stopped by stop_score"
         if self._run.stop_reason is not None:
             return f"stopped by a callback: {self._run.stop_reason}"
-        return None
+        return self._keeper.verdict
 
     def _handle(self, message: Message) -> None:
         match message.kind:
@@ -181,7 +182,8 @@ class Training:
     def _summary(self, reason: str) -> dict[str, Any]:
         config, recorder = self._config, self._recorder
         seconds = max(recorder.wall_seconds - self._start_wall, 1e-9)
-        evaluation = self._keeper.final_evaluation(stop=lambda: self.interrupted > 0)
+        judged = self._keeper.verdict is not None
+        evaluation = None if judged else self._keeper.final_evaluation(stop=lambda: self.interrupted > 0)
         best, saved = self._keeper.best, self._keeper.saved
         return {
             "stopped_by": reason,

@@ -48,7 +48,7 @@ def validate(config: Config, *, new_run: bool = True) -> None:
     `new_run` also asks that the run directory is not taken; a resumed run has one.
     Raises UsageError that names the setting, what it is, and what it may be.
     """
-    _check_types(config)
+    check_types(config)
     _check_mappings(config)
     _check_ranges(config)
     _check_hyperparameters(config)
@@ -191,8 +191,11 @@ def _json_object(setting: str, text: str, legal: str) -> dict[str, Any]:
     return value
 
 
-def _check_types(settings: Any) -> None:
-    """Compare a dataclass's values with its annotations (the elements of containers are not looked at)."""
+def check_types(settings: Any) -> None:
+    """Compare a dataclass's values with its annotations (the elements of containers are not looked at).
+
+    Raises UsageError that names the setting and what it may be.
+    """
     hints = get_type_hints(type(settings))
     for f in fields(settings):
         value = getattr(settings, f.name)
@@ -207,12 +210,11 @@ def _check_mappings(config: Config) -> None:
         for word in getattr(config, setting):
             if not isinstance(word, str) or not word:
                 raise UsageError(f"{setting}: {word!r} is no name.")
-    for setting in ("env_kwargs", "policies"):
-        for key, value in getattr(config, setting).items():
-            if not isinstance(key, str) or (setting == "policies" and not isinstance(value, str)):
-                raise UsageError(
-                    f"{setting}: {key!r} = {value!r} must have a string key (and a policy's name as value)."
-                )
+    for setting in ("env_kwargs", "policies", "init_from"):
+        mapping = getattr(config, setting)
+        for key, value in mapping.items() if isinstance(mapping, dict) else ():
+            if not isinstance(key, str) or (setting != "env_kwargs" and not isinstance(value, str)):
+                raise UsageError(f"{setting}: {key!r} = {value!r} must have a string key (and a string as value).")
     try:
         json.dumps(config.env_kwargs)
     except (TypeError, ValueError) as error:
@@ -255,7 +257,7 @@ def _check_hyperparameters(config: Config) -> None:
             "Leave hp out for the preset's."
         )
     if config.hp is not None:
-        _check_types(config.hp)
+        check_types(config.hp)
 
 
 def _check_device(config: Config) -> None:

@@ -20,8 +20,12 @@ T = TypeVar("T")
 
 def write_config(config: Config, path: Path) -> None:
     """Write `config` and the version that wrote it to `path`, replacing the file in one step. Raises OSError."""
-    text = json.dumps({"sfmarl_version": __version__, **config.to_json()}, indent=2)
-    replace_file(path, text.encode() + b"\n")
+    replace_file(path, json.dumps(config_to_json(config), indent=2).encode() + b"\n")
+
+
+def config_to_json(config: Config) -> dict[str, Any]:
+    """Return `config` and the version that writes it, as plain JSON types."""
+    return {"sfmarl_version": __version__, **config.to_json()}
 
 
 def read_config(path: Path, imports: Sequence[str] | None = None) -> Config:
@@ -31,7 +35,12 @@ def read_config(path: Path, imports: Sequence[str] | None = None) -> Config:
     is not None. Raises UsageError when there is no such file, it is no settings file of this package, one of its
     imports fails, or it names an algorithm or a setting that this version does not have.
     """
-    data, origin = _read(path, imports)
+    return config_from_json(_load(path), path, imports)
+
+
+def config_from_json(data: Any, path: Path, imports: Sequence[str] | None = None) -> Config:
+    """Rebuild what `config_to_json` returned and `path` holds. Imports and raises UsageError as `read_config` does."""
+    data, origin = _import_named(data, path, imports)
     if data.get("hp") is not None:
         try:
             preset = get_algorithm(data["algo"]).hyperparameters()
@@ -43,19 +52,23 @@ def read_config(path: Path, imports: Sequence[str] | None = None) -> Config:
 
 def import_run_code(path: Path, imports: Sequence[str] | None = None) -> None:
     """Import what the settings file `path` names under `imports`, or `imports` instead. Raises like `read_config`."""
-    _read(path, imports)
+    _import_named(_load(path), path, imports)
 
 
-def _read(path: Path, imports: Sequence[str] | None) -> tuple[dict[str, Any], str]:
-    """Return the file's content, its `imports` replaced and imported, and how messages call the file."""
+def _load(path: Path) -> Any:
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UsageError(f"{path.parent} is not a run directory: it has no {path.name}.") from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise UsageError(f"{path} cannot be read: {error}. Restore it from a copy of the run directory.") from error
+
+
+def _import_named(data: Any, path: Path, imports: Sequence[str] | None) -> tuple[dict[str, Any], str]:
+    """Return the settings, their `imports` replaced and imported, and how messages call the file."""
     if not isinstance(data, dict) or not isinstance(data.get("env"), str) or not isinstance(data.get("algo"), str):
         raise UsageError(f"{path} is not a settings file of sfmarl: it names no environment and algorithm.")
+    data = dict(data)
     written_by = data.pop("sfmarl_version", "an unknown version")
     origin = f"{path} (written by sfmarl {written_by})"
     if imports is not None:
