@@ -22,7 +22,7 @@ from sfmarl.run.plan import RunPlan
 from sfmarl.seeding import seed_for
 from sfmarl.specs import PolicySpec
 from sfmarl.storage import checkpoint
-from sfmarl.storage.checkpoint import Checkpoint, PolicyState, Seat
+from sfmarl.storage.checkpoint import Checkpoint, PolicyState
 
 
 @dataclass(frozen=True)
@@ -56,15 +56,15 @@ def read_initial(plan: RunPlan, warn: Callable[[str], None] | None = None) -> In
     Raises UsageError when there are no such runs or policies or when their weights do not fit (what differs, and the
     first tensor with the shape found and the shape expected), RunError when a checkpoint is damaged.
     """
-    entry = get_algorithm(plan.config.algo)
     found = _sources(plan, warn)
     algorithms = []
-    for index, spec in enumerate(plan.policies):
+    for index, (spec, learns) in enumerate(zip(plan.policies, plan.learning, strict=True)):
         # the learner's own seed: a policy without a source begins as it would in any run
-        algorithm = entry.cls(spec, plan.config.hp, torch.device("cpu"), seed_for(plan.config.seed, "learner", index))
+        seed = seed_for(plan.config.seed, "learner", index)
+        algorithm = get_algorithm(learns.algo).cls(spec, learns.hp, torch.device("cpu"), seed)
         if spec.name in found:
             opened, name = found[spec.name]
-            _take_over(algorithm, spec, plan.config.hp, opened, opened.read_policy(name))
+            _take_over(algorithm, spec, learns.hp, opened, opened.read_policy(name))
         algorithms.append(algorithm)
     return InitialPolicies(
         tuple(algorithms), {policy: Source(opened.path, name) for policy, (opened, name) in found.items()}
@@ -73,12 +73,11 @@ def read_initial(plan: RunPlan, warn: Callable[[str], None] | None = None) -> In
 
 def write_initial(plan: RunPlan, initial: InitialPolicies) -> None:
     """Write the run's checkpoint at env-step 0. Raises RunError when the disk does not take it."""
-    config, policies = plan.config, plan.policy_of_team()
-    tmp = checkpoint.begin(config.run_dir, 0)
-    for spec, algorithm in zip(plan.policies, initial.algorithms, strict=True):
-        checkpoint.write_policy(tmp, spec, config.algo, config.hp, algorithm.actor, algorithm.state_dict(), 0)
-    state = {"env_steps": 0, "agent_steps": 0, "wall_seconds": 0.0}
-    checkpoint.commit(tmp, state, {team.name: Seat(policies[team.name], team.agents) for team in plan.env.teams})
+    tmp = checkpoint.begin(plan.config.run_dir, 0)
+    for spec, learns, algorithm in zip(plan.policies, plan.learning, initial.algorithms, strict=True):
+        checkpoint.write_policy(tmp, spec, learns.algo, learns.hp, algorithm.actor, algorithm.state_dict(), 0)
+    plan.write_frozen(tmp)
+    checkpoint.commit(tmp, {"env_steps": 0, "agent_steps": 0, "wall_seconds": 0.0}, plan.seats())
 
 
 def require_fit(plan: RunPlan, saved: Checkpoint) -> None:

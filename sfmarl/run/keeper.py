@@ -17,7 +17,6 @@ from sfmarl.run.crew import Crew
 from sfmarl.run.plan import RunPlan
 from sfmarl.seeding import seed_for
 from sfmarl.storage import checkpoint
-from sfmarl.storage.checkpoint import Seat
 
 SAVE_SECONDS = 60.0
 """Patience with learners that were asked to save before the checkpoint is given up."""
@@ -111,10 +110,8 @@ class Keeper:
             return
         state = self._run_state()
         try:
-            for player in self._plan.bystanders:
-                if player.state is not None:
-                    checkpoint.copy_policy(target, player.state)
-            self.saved = checkpoint.commit(target, state, self._seats())
+            self._plan.write_frozen(target)
+            self.saved = checkpoint.commit(target, state, self._plan.seats())
             self._saved_state = state
             checkpoint.prune(self._run_dir, self._config.keep_checkpoints, protect=[self._evaluating or self.saved])
         except RunError as error:
@@ -159,12 +156,6 @@ class Keeper:
             "generators": self._crew.generators(),
             "counts": {role: counts.sum(axis=0).tolist() for role, counts in self._crew.words.counts.items()},
         }
-
-    def _seats(self) -> dict[str, Seat]:
-        policies = self._plan.policy_of_team()
-        # the others are played by scripts
-        teams = [team for team in self._plan.env.teams if team.name in policies]
-        return {team.name: Seat(policies[team.name], team.agents) for team in teams}
 
     def on_evaluated(self, path: Path, evaluation: Evaluation | None) -> None:
         """The evaluation of checkpoint `path` is over; None if it failed."""

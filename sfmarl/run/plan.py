@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from sfmarl.memory.plane import PlaneSpec
 from sfmarl.models.acting import flat_size
 from sfmarl.players import Frozen, Learning, Player, Script, load_frozen, resolve_players
 from sfmarl.specs import AgentId, EnvSpec, PolicySpec, StateSource, TeamSpec
-from sfmarl.storage.checkpoint import PolicyState
+from sfmarl.storage.checkpoint import PolicyState, Seat, copy_policy
 from sfmarl.storage.config_file import from_json
 from sfmarl.workers.seating import frozen
 
@@ -63,6 +64,17 @@ class RunPlan:
             elif self.bystanders[frozen(policy)].state is not None:
                 found[team.name] = self.bystanders[frozen(policy)].name
         return found
+
+    def seats(self) -> dict[str, Seat]:
+        """Return team name -> who plays it, as a checkpoint records it; teams of scripts are left out."""
+        policies = self.policy_of_team()
+        return {team.name: Seat(policies[team.name], team.agents) for team in self.env.teams if team.name in policies}
+
+    def write_frozen(self, tmp: Path) -> None:
+        """Write the policies that do not learn into the checkpoint being made in `tmp`. Raises RunError."""
+        for player in self.bystanders:
+            if player.state is not None:
+                copy_policy(tmp, player.state)
 
 
 @dataclass(frozen=True)
