@@ -186,3 +186,45 @@ def test_turns_against_a_script_and_against_a_frozen_policy_with_memory(tmp_path
         name = f"learner/{policy}/ratio_max_first"
         ratios = [record[name] for record in result.metrics() if name in record]
         assert ratios and max(ratios) < 1e-4
+
+
+def suspicious(obs, action_mask, team, rng):
+    """Still, unless it is not told which team it plays."""
+    assert obs.shape[1:] == (len(team.agents), *team.obs.shape)
+    return np.zeros(obs.shape[:2], np.int32)
+
+
+def test_one_script_plays_several_teams_each_as_itself(tmp_path):
+    teams = '{"wolves": ["adversary_0", "adversary_1"], "loner": ["adversary_2"], "prey": ["agent_0"]}'
+    run = config(
+        tmp_path / "run",
+        env=TAG.env,
+        mode="serial",
+        env_steps=300,
+        teams=teams,
+        policies={"loner": "dumb", "prey": "dumb"},
+        players={"dumb": {"script": "tests.test_players:suspicious"}},
+        final_eval_episodes=2,
+    )
+    assert set(train(run).summary["evaluation"]["teams"]) == {"wolves", "loner", "prey"}
+
+
+@pytest.mark.parametrize("env", ["tests.runs.turn_games:Betting", "mpe2.simple_tag_v3"])
+def test_a_serial_run_with_players_that_draw_resumes_to_the_bit(env, tmp_path):
+    """Scripts and frozen policies go on in their streams, too. Checkpoints fall on the end of all episodes."""
+    turns = env.endswith("Betting")
+    learner, scripted = ("player_0", "player_1") if turns else ("adversary", "agent")
+    steps = 2 * 4 * (16 if turns else 8)  # workers, envs, env-steps of an episode: a slot of the learner's
+    shared = {
+        "env": env,
+        "env_kwargs": {"rounds": 8} if turns else {"max_cycles": 8},
+        "mode": "serial",
+        "players": {scripted: {"script": "random"}},
+    }
+    train(config(tmp_path / "whole", env_steps=6 * steps, **shared))
+    train(config(tmp_path / "parts", env_steps=3 * steps, **shared))
+    resume(tmp_path / "parts", env_steps=6 * steps)
+    whole, parts = (
+        latest(tmp_path / name).read_policy(learner).algorithm_state["tensors"] for name in ("whole", "parts")
+    )
+    assert not [name for name in whole if not torch.equal(whole[name], parts[name])]

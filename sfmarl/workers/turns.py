@@ -37,13 +37,13 @@ class TurnSplit:
         sync: bool = False,
         seating: Seating | None = None,
         scratch: Sequence[Scratch] = (),
-        scripts: Mapping[int, Acts] | None = None,
+        scripts: Mapping[tuple[int, int], Acts] | None = None,
         shaping: Sequence[Shaping] = (),
         seeds: Sequence[int] | None = None,
     ) -> None:
         """`weights` are the policies' stores, by policy index; `scratch` is needed for seats that `seating` freezes.
 
-        `scripts` are the frozen players that act here, by number; the inference worker acts for the others.
+        `scripts` are the frozen players that act here, by (number, seat); the inference worker acts for the others.
         `shaping` rewrites the rewards of each block; empty leaves them as they are.
         `seeds[e]` goes to the first reset of `envs[e]`.
         """
@@ -197,7 +197,7 @@ class TurnSplit:
         """Return the stored action [*action] of a player that does not learn."""
         seat, agent = self._scratch[turn.seat], turn.agent
         seat.active[env, agent] = seat.is_first[env, agent] = False
-        script = self._scripts.get(frozen(self._players[env][turn.seat]))
+        script = self._scripts.get((frozen(self._players[env][turn.seat]), turn.seat))
         if script is None:
             return seat.action[env, agent]
         row = slice(env, env + 1), slice(agent, agent + 1)
