@@ -16,6 +16,7 @@ from sfmarl.players import Frozen, Script, frozen_from, load_frozen, resolve_pla
 from sfmarl.run.runner import resume, train
 from sfmarl.storage.checkpoint import latest
 from tests.runs.small import config
+from tests.runs.turn_games import Betting
 from tests.saved_runs import save_run
 
 TAG = Config(env="mpe2.simple_tag_v3", algo="ippo")
@@ -209,10 +210,23 @@ def test_one_script_plays_several_teams_each_as_itself(tmp_path):
     assert set(train(run).summary["evaluation"]["teams"]) == {"wolves", "loner", "prey"}
 
 
-@pytest.mark.parametrize("env", ["tests.runs.turn_games:Betting", "mpe2.simple_tag_v3"])
+class Echo(Betting):
+    """The card is seen through what the other said last."""
+
+    said = 0
+
+    def observe(self, agent):
+        return super().observe(agent) | {"observation": (self.card + self.said) % 2}
+
+    def step(self, action):
+        self.said = 0 if action is None else int(action)
+        super().step(action)
+
+
+@pytest.mark.parametrize("env", ["tests.test_players:Echo", "mpe2.simple_tag_v3"])
 def test_a_serial_run_with_players_that_draw_resumes_to_the_bit(env, tmp_path):
     """Scripts and frozen policies go on in their streams, too. Checkpoints fall on the end of all episodes."""
-    turns = env.endswith("Betting")
+    turns = env.endswith("Echo")
     learner, scripted = ("player_0", "player_1") if turns else ("adversary", "agent")
     steps = 2 * 4 * (16 if turns else 8)  # workers, envs, env-steps of an episode: a slot of the learner's
     shared = {

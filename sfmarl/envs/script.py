@@ -47,7 +47,8 @@ class ScriptedPlayer:
         """Raises UsageError when there is no such callable."""
         self._act = find_script(call)
         self._call, self._team = call, team
-        self._rng = np.random.default_rng(seed)
+        self.generator = np.random.default_rng(seed)
+        """What the callable is handed to draw from."""
 
     def act(
         self,
@@ -61,7 +62,7 @@ class ScriptedPlayer:
         """See `Acting.act`; `greedy` changes nothing. Raises RunError when the callable fails or answers wrongly."""
         action = self._team.action
         try:
-            answer = np.asarray(self._act(obs, action_mask, self._team, self._rng))
+            answer = np.asarray(self._act(obs, action_mask, self._team, self.generator))
         except Exception as error:
             raise RunError(f"script {self._call!r} raised {type(error).__name__}: {error}") from error
         expected = (*obs.shape[:2], *action.shape)

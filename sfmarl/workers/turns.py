@@ -14,6 +14,7 @@ from sfmarl.envs.vector import Informative
 from sfmarl.memory.block import Block
 from sfmarl.memory.seats import Scratch
 from sfmarl.memory.weights import WeightStore
+from sfmarl.seeding import generator_state, restore_generator
 from sfmarl.workers.episodes import EpisodeLog
 from sfmarl.workers.lanes import Lanes
 from sfmarl.workers.seating import Acts, HomeSeating, Players, Seating, frozen
@@ -246,14 +247,18 @@ class TurnSplit:
                 lanes.close_stale(version - self._max_policy_lag // 2)
 
     def generator_states(self) -> list[dict[str, Any] | None]:
-        """Return where the environments' streams are; None for each whose stream is not known."""
-        return [env.generator_state() if isinstance(env, ResumableTurns) else None for env in self.envs]
+        """Return where the streams of the environments are, None for each whose is not known, and of the scripts."""
+        envs = [env.generator_state() if isinstance(env, ResumableTurns) else None for env in self.envs]
+        return [*envs, *(generator_state(script.generator) for script in self._scripts.values())]
 
     def restore_generators(self, states: Sequence[dict[str, Any] | None]) -> None:
-        """Before the first step: go on from where an earlier run's environments were."""
-        for env, state in zip(self.envs, states, strict=True):
+        """Before the first step: go on from where an earlier run's environments and scripts were."""
+        count = len(self.envs)
+        for env, state in zip(self.envs, states[:count], strict=True):
             if isinstance(env, ResumableTurns):
                 env.restore_generator(state)
+        for script, state in zip(self._scripts.values(), states[count:], strict=True):
+            restore_generator(script.generator, state)
 
     def close(self) -> None:
         """Close the environments."""
