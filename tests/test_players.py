@@ -166,6 +166,26 @@ def test_a_scripted_team_learns_nothing_and_is_in_no_checkpoint(tmp_path):
     assert set(result.summary["evaluation"]["teams"]) == {"adversary", "agent"}
 
 
+@pytest.mark.parametrize("settings", [{"script": "random"}, {"frozen": "old"}])
+def test_the_score_is_that_of_who_learns(settings, tmp_path):
+    """The first team gets better as the learner gets worse: its return must not choose the best checkpoint."""
+    if "frozen" in settings:
+        save_run(tmp_path / "old", TAG)
+        settings = {"frozen": str(tmp_path / "old")}
+    run = config(
+        tmp_path / "run",
+        env=TAG.env,
+        mode="serial",
+        env_steps=300,
+        players={"adversary": settings},
+        final_eval_episodes=2,
+    )
+    summary = train(run).summary
+    evaluation = summary["evaluation"]
+    assert evaluation["scored"] == ["agent"] and "`agent`" in summary["best"]["metric"]
+    assert summary["best"]["score"] == evaluation["score"] == evaluation["teams"]["agent"]["mean"]
+
+
 def highest(obs, action_mask, team, rng):
     """The last legal action."""
     return action_mask.shape[-1] - 1 - action_mask[..., ::-1].argmax(-1)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
@@ -156,11 +157,13 @@ class _Sweep:
             if evaluation is None:
                 self._study.tell(number, state=optuna.trial.TrialState.PRUNED)
             else:
-                self._study.tell(number, next(iter(evaluation["teams"].values()))["mean"])
+                self._study.tell(number, evaluation["score"])
         finally:
             self._write()
 
     def _train(self, path: Path, values: dict[str, Any], trial: optuna.Trial | None) -> TrainResult:
+        if (summary := _summary_of(path)) and summary["evaluation"]:
+            return TrainResult(path, summary)  # it was over before the study was told
         if checkpoint_paths(path):
             return resume(path)
         shutil.rmtree(path, ignore_errors=True)  # killed before its first checkpoint
@@ -228,9 +231,21 @@ def _open_study(config: Config, prune: bool) -> optuna.Study:
         raise UsageError(f"{path} cannot be used: {error}. Restore it from a copy of the directory.") from error
 
 
+def _summary_of(path: Path) -> dict[str, Any] | None:
+    """Return a trial's `summary.json`; None while there is none."""
+    try:
+        return json.loads((path / "summary.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+
+
 def _score(path: Path) -> Interval:
-    evaluation = json.loads((path / "summary.json").read_text(encoding="utf-8"))["evaluation"]
-    return Interval.from_json(next(iter(evaluation["teams"].values())))
+    """Return what the final evaluation of a complete trial scored; of several teams' mean without an interval."""
+    evaluation = _summary_of(path)["evaluation"]
+    scored = evaluation["scored"]
+    if len(scored) == 1:
+        return Interval.from_json(evaluation["teams"][scored[0]])
+    return Interval(evaluation["score"], math.nan, evaluation["episodes"])
 
 
 def _check_trials(trials: int) -> None:
