@@ -142,7 +142,10 @@ class TurnSplit:
         """Note whose turn it is in `env`, and what that agent earned; None: the episode is over."""
         self._turns[env] = turn
         if turn is not None and turn.reward:
-            self.episodes.add_agent(env, self._first_agent[turn.seat] + turn.agent, turn.reward)
+            agent = self._first_agent[turn.seat] + turn.agent
+            self.episodes.add_agent(env, agent, turn.reward)
+            if self._shaping and self._players[env][turn.seat] < 0:
+                self.episodes.add_agent_shaped(env, agent, turn.reward)
 
     def _seek_mover(self, env: int) -> None:
         """Play dead agents' turns and episode ends until somebody must act; park the env when that one has no row."""
@@ -182,6 +185,8 @@ class TurnSplit:
         if player >= 0:
             lane = env * self._agents[player] + turn.agent
             self._lanes[player].end_life(lane, turn.reward, turn.terminated, instance.observe)
+        else:
+            self._scratch[turn.seat].is_first[env, turn.agent] = True
         begin = perf_counter()
         instance.act(None)
         following = instance.turn()
