@@ -32,6 +32,7 @@ from sfmarl.storage.checkpoint import checkpoint_paths
 from sfmarl.storage.config_file import config_from_json, config_to_json, write_config
 from sfmarl.storage.durable import dump_json, replace_file
 from sfmarl.storage.lock import locked
+from sfmarl.user_code import absolute, import_user_code
 
 if TYPE_CHECKING:
     import optuna
@@ -64,6 +65,8 @@ def sweep(config: Config, search: Mapping[str, str], trials: int = 20, prune: bo
     RunError when no trial succeeds; KeyboardInterrupt after Ctrl-C: `resume_sweep` goes on.
     """
     _require_optuna()
+    config = replace(config, imports=absolute(config.imports))
+    import_user_code(config.imports)
     config = replace(config, hp=config.hp or get_algorithm(config.algo).hyperparameters())
     if not config.final_eval_episodes:
         raise UsageError("a sweep compares final evaluations, and final_eval_episodes = 0. Give it some episodes.")
