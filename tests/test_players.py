@@ -216,18 +216,18 @@ def suspicious(obs, action_mask, team, rng):
 
 
 def test_one_script_plays_several_teams_each_as_itself(tmp_path):
-    teams = '{"wolves": ["adversary_0", "adversary_1"], "loner": ["adversary_2"], "prey": ["agent_0"]}'
+    teams = '{"wolves": ["adversary_0", "adversary_1"], "stray": ["adversary_2"], "prey": ["agent_0"]}'
     run = config(
         tmp_path / "run",
         env=TAG.env,
         mode="serial",
         env_steps=300,
         teams=teams,
-        policies={"loner": "dumb", "prey": "dumb"},
+        policies={"stray": "dumb", "prey": "dumb"},
         players={"dumb": {"script": "tests.test_players:suspicious"}},
         final_eval_episodes=2,
     )
-    assert set(train(run).summary["evaluation"]["teams"]) == {"wolves", "loner", "prey"}
+    assert set(train(run).summary["evaluation"]["teams"]) == {"wolves", "stray", "prey"}
 
 
 class Echo(Betting):
