@@ -74,6 +74,16 @@ def resolve_players(config: Config, env: EnvSpec) -> dict[str, Player]:
     return players
 
 
+def leading_team(config: Config, env: EnvSpec) -> TeamSpec:
+    """Return the first team whose policy learns (the first, if none does): whose return says how well it does."""
+
+    def learns(team: TeamSpec) -> bool:
+        settings = config.players.get(config.policies.get(team.name, team.name), {})
+        return "frozen" not in settings and "script" not in settings
+
+    return next(filter(learns, env.teams), env.teams[0])
+
+
 def _player(config: Config, name: str, settings: Any) -> Player:
     if not isinstance(settings, Mapping):
         raise UsageError(f"players: the settings of {name!r} must be a JSON object, got {settings!r}.")

@@ -186,6 +186,22 @@ def test_a_mapping_of_policies_with_holes():
         validate_for_env(settings(policies={"owl": " "}), hares, num_workers=1)
 
 
+def test_who_does_not_learn_bounds_no_batch_and_a_script_plays_unlike_teams():
+    unequal = EnvSpec("scripted", (team("fox", 2), team("hare", 1), team("owl", 1, obs=5)))
+    scripted = {"players": {"dumb": {"script": "random"}}, "policies": {"hare": "dumb", "owl": "dumb"}}
+    sizes = {"ring": 2, "rollout": 8, "num_envs_per_worker": 4, "batch_size": 8 * 4 * 2}
+    validate_for_env(settings(**sizes, **scripted), unequal, num_workers=1)
+    with pytest.raises(UsageError, match=r"'hare' can learn from at most 32"):
+        validate_for_env(settings(**sizes), unequal, num_workers=1)
+
+
+def test_hyperparameters_of_one_policy_are_checked_like_the_runs():
+    with pytest.raises(UsageError, match=r"players: 'hare': critic = 'stat'.*own \| state"):
+        validate_for_env(settings(players={"hare": {"critic": "stat"}}), TWO_TEAMS, num_workers=1)
+    with pytest.raises(UsageError, match=r"players: 'hare': normalise_values = 'no'"):
+        validate_for_env(settings(players={"hare": {"normalise_values": "no"}}), TWO_TEAMS, num_workers=1)
+
+
 def test_a_state_that_does_not_exist_is_refused():
     with pytest.raises(UsageError, match=r"state\(\).*joint"):
         validate_for_env(settings(state_source="env"), TWO_TEAMS, num_workers=1)

@@ -16,6 +16,7 @@ from sfmarl.players import Frozen, Script, frozen_from, load_frozen, resolve_pla
 from sfmarl.run.runner import resume, train
 from sfmarl.storage.checkpoint import latest
 from tests.runs.small import config
+from tests.runs.turn_games import Betting
 from tests.saved_runs import save_run
 
 TAG = Config(env="mpe2.simple_tag_v3", algo="ippo")
@@ -165,6 +166,26 @@ def test_a_scripted_team_learns_nothing_and_is_in_no_checkpoint(tmp_path):
     assert set(result.summary["evaluation"]["teams"]) == {"adversary", "agent"}
 
 
+@pytest.mark.parametrize("settings", [{"script": "random"}, {"frozen": "old"}])
+def test_the_score_is_that_of_who_learns(settings, tmp_path):
+    """The first team gets better as the learner gets worse: its return must not choose the best checkpoint."""
+    if "frozen" in settings:
+        save_run(tmp_path / "old", TAG)
+        settings = {"frozen": str(tmp_path / "old")}
+    run = config(
+        tmp_path / "run",
+        env=TAG.env,
+        mode="serial",
+        env_steps=300,
+        players={"adversary": settings},
+        final_eval_episodes=2,
+    )
+    summary = train(run).summary
+    evaluation = summary["evaluation"]
+    assert evaluation["scored"] == ["agent"] and "`agent`" in summary["best"]["metric"]
+    assert summary["best"]["score"] == evaluation["score"] == evaluation["teams"]["agent"]["mean"]
+
+
 def highest(obs, action_mask, team, rng):
     """The last legal action."""
     return action_mask.shape[-1] - 1 - action_mask[..., ::-1].argmax(-1)
@@ -186,3 +207,58 @@ def test_turns_against_a_script_and_against_a_frozen_policy_with_memory(tmp_path
         name = f"learner/{policy}/ratio_max_first"
         ratios = [record[name] for record in result.metrics() if name in record]
         assert ratios and max(ratios) < 1e-4
+
+
+def suspicious(obs, action_mask, team, rng):
+    """Still, unless it is not told which team it plays."""
+    assert obs.shape[1:] == (len(team.agents), *team.obs.shape)
+    return np.zeros(obs.shape[:2], np.int32)
+
+
+def test_one_script_plays_several_teams_each_as_itself(tmp_path):
+    teams = '{"wolves": ["adversary_0", "adversary_1"], "stray": ["adversary_2"], "prey": ["agent_0"]}'
+    run = config(
+        tmp_path / "run",
+        env=TAG.env,
+        mode="serial",
+        env_steps=300,
+        teams=teams,
+        policies={"stray": "dumb", "prey": "dumb"},
+        players={"dumb": {"script": "tests.test_players:suspicious"}},
+        final_eval_episodes=2,
+    )
+    assert set(train(run).summary["evaluation"]["teams"]) == {"wolves", "stray", "prey"}
+
+
+class Echo(Betting):
+    """The card is seen through what the other said last."""
+
+    said = 0
+
+    def observe(self, agent):
+        return super().observe(agent) | {"observation": (self.card + self.said) % 2}
+
+    def step(self, action):
+        self.said = 0 if action is None else int(action)
+        super().step(action)
+
+
+@pytest.mark.parametrize("env", ["tests.test_players:Echo", "mpe2.simple_tag_v3"])
+def test_a_serial_run_with_players_that_draw_resumes_to_the_bit(env, tmp_path):
+    """Scripts and frozen policies go on in their streams, too. Checkpoints fall on the end of all episodes."""
+    turns = env.endswith("Echo")
+    learner, scripted = ("player_0", "player_1") if turns else ("adversary", "agent")
+    steps = 2 * 4 * (16 if turns else 8)  # workers, envs, env-steps of an episode: a slot of the learner's
+    shared = {
+        "env": env,
+        "env_kwargs": {"rounds": 8} if turns else {"max_cycles": 8},
+        "mode": "serial",
+        "players": {scripted: {"script": "random"}},
+    }
+    train(config(tmp_path / "whole", env_steps=6 * steps, **shared))
+    train(config(tmp_path / "parts", env_steps=3 * steps, **shared))
+    resume(tmp_path / "parts", env_steps=6 * steps)
+    whole, parts = (
+        latest(tmp_path / name).read_policy(learner).algorithm_state["tensors"] for name in ("whole", "parts")
+    )
+    assert not [name for name in whole if not torch.equal(whole[name], parts[name])]

@@ -77,6 +77,8 @@ class CheckEnvArguments:
     """Environment: `package.module` (mpe2.simple_spread_v3), `module:callable`, or a known name (`sfmarl list`)."""
     env_kwargs: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments of the environment: `N=3 max_cycles=25` or one JSON object."""
+    frame_stack: int = 1
+    """Latest observations that an agent sees side by side."""
     teams: str = "auto"
     """Who acts with one policy: auto | each | all | a JSON object {team: [agents]}."""
     imports: tuple[str, ...] = ()

@@ -13,7 +13,7 @@ from sfmarl.config import Config
 
 @dataclass
 class SweepArguments(Config):
-    """Search settings with Optuna: every trial is a run, its score the final evaluation of the first team."""
+    """Search settings with Optuna: every trial is a run, its score that of the final evaluation."""
 
     search: dict[str, str] = field(default_factory=dict)
     """What is searched: ranges `lr=log:1e-4..1e-2 rollout=int:16..64 num_envs_per_worker=8..64/8` (in steps of 8) and

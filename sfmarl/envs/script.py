@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from sfmarl.envs.rows import random_actions
-from sfmarl.errors import RunError, UsageError, nearest
+from sfmarl.errors import RunError, UsageError
 from sfmarl.specs import TeamSpec
+from sfmarl.user_code import import_callable
 
 Act = Callable[[np.ndarray, np.ndarray | None, TeamSpec, np.random.Generator], Any]
 """(obs [B, A, *obs], action_mask bool [B, A, n] or None, team, rng) -> actions [B, A, *action], counted from zero."""
@@ -25,17 +25,9 @@ def find_script(call: str) -> Act:
     """Return the callable that `module:callable` or `random` names. Raises UsageError when there is none."""
     if call == "random":
         return random
-    module, _, attribute = call.partition(":")
-    if not attribute:
+    if not all(call.partition(":")):
         raise UsageError(f"script {call!r} must be `module:callable`, or `random`.")
-    try:
-        found = importlib.import_module(module)
-    except Exception as error:
-        raise UsageError(f"script {call!r}: importing {module} raised {type(error).__name__}: {error}") from error
-    act = getattr(found, attribute, None)
-    if not callable(act):
-        raise UsageError(f"script {call!r}: {module} has no callable {attribute!r}.{nearest(attribute, dir(found))}")
-    return act
+    return import_callable("script", call)
 
 
 class ScriptedPlayer:
@@ -47,7 +39,8 @@ class ScriptedPlayer:
         """Raises UsageError when there is no such callable."""
         self._act = find_script(call)
         self._call, self._team = call, team
-        self._rng = np.random.default_rng(seed)
+        self.generator = np.random.default_rng(seed)
+        """What the callable is handed to draw from."""
 
     def act(
         self,
@@ -61,7 +54,7 @@ class ScriptedPlayer:
         """See `Acting.act`; `greedy` changes nothing. Raises RunError when the callable fails or answers wrongly."""
         action = self._team.action
         try:
-            answer = np.asarray(self._act(obs, action_mask, self._team, self._rng))
+            answer = np.asarray(self._act(obs, action_mask, self._team, self.generator))
         except Exception as error:
             raise RunError(f"script {self._call!r} raised {type(error).__name__}: {error}") from error
         expected = (*obs.shape[:2], *action.shape)

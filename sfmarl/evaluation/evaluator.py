@@ -14,6 +14,7 @@ from sfmarl.evaluation.arena import ParallelArena, Player, TurnArena
 from sfmarl.evaluation.result import Evaluation
 from sfmarl.monitor.episodes import Episodes
 from sfmarl.monitor.metrics import compute_metrics
+from sfmarl.players import leading_team
 from sfmarl.seeding import seed_for
 from sfmarl.specs import AgentId
 from sfmarl.statistics import Interval, mean_interval
@@ -115,6 +116,8 @@ class Evaluator:
         episodes = Episodes(self.spec, *finished)
         teams: dict[str, Interval] = {}
         agents: dict[AgentId, Interval] = {}
+        players_of = {team.name: player for team, player in zip(self.spec.teams, self._players, strict=True)}
+        leader = players_of[leading_team(self._config, self.spec).name]
         first = 0
         for team in self.spec.teams:
             own = episodes.returns[:, first : first + len(team.agents)]
@@ -134,11 +137,7 @@ class Evaluator:
             metrics=compute_metrics(episodes),
             checkpoint=checkpoint,
             baseline=baseline,
-            scored=tuple(
-                team.name
-                for team, player in zip(self.spec.teams, self._players, strict=True)
-                if player is self._players[0]
-            ),
+            scored=tuple(team for team, player in players_of.items() if player is leader),
         )
 
     def close(self) -> None:

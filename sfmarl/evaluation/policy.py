@@ -42,6 +42,8 @@ def load_policy(
     actions; `imports` are modules and files to import instead of those that the run names; `warn` is told about
     damaged checkpoints that were passed over (default: a Python warning).
 
+    A policy trained with `frame_stack` reads stacked observations: those of `envs.registry.make_env(config)`.
+
     Weights are data and never execute. But a run's `config.json` names code: the modules and files under its `imports`
     are imported here, and the first observation that is not an array of the stored shape (Discrete, Dict, Tuple
     spaces) makes `act` build the environment that it names. Load only run directories that you trust to name code.

@@ -35,7 +35,7 @@ class Evaluation:
     baseline: Evaluation | None = None
     """The same with random legal actions."""
     scored: tuple[str, ...] = ()
-    """Teams whose returns make the score: all that the first team's player plays; empty = the first team."""
+    """Teams whose returns make the score: all that the first learning player plays; empty = the first team."""
     infos: dict[str, Interval] = field(default_factory=dict)
     """`<key>/<team>` -> what the environment's infos said of the episodes (Config.info_metrics)."""
     metrics: dict[str, float] = field(default_factory=dict)
@@ -43,7 +43,7 @@ class Evaluation:
 
     @property
     def score(self) -> float:
-        """Mean return of the first team's player: what best-checkpoint tracking and stop scores compare.
+        """Mean return of the first player that learns: what best checkpoints, stop scores and sweeps compare.
 
         One that plays several teams is scored by their mean. Against itself in a zero-sum game that is always 0: such
         a score tells nothing, and the newest checkpoint counts as the best.
@@ -81,6 +81,8 @@ class Evaluation:
             "greedy": self.greedy,
             "seed": self.seed,
             "metric": self.metric,
+            "score": self.score,
+            "scored": list(self._scored()),
             "teams": {team: {"metric": metric_name(team), **x.to_json()} for team, x in self.teams.items()},
             "agents": {str(agent): x.to_json() for agent, x in self.agents.items()},
             "length": self.length.to_json(),

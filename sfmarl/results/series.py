@@ -24,6 +24,7 @@ from sfmarl.storage.checkpoint import checkpoint_paths
 from sfmarl.storage.config_file import config_from_json, config_to_json, read_config
 from sfmarl.storage.durable import dump_json, replace_file
 from sfmarl.storage.lock import locked
+from sfmarl.user_code import absolute, import_user_code
 
 SERIES = "series.json"
 """What makes a directory a series."""
@@ -97,8 +98,11 @@ def seed_dirs(path: Path) -> list[Path]:
     return [run for seed in read_series(path)[1] if (run := path / _seed_dir(seed)).is_dir()]
 
 
-def read_series(path: Path) -> tuple[Config, list[int]]:
-    """Return the shared settings and the seeds of the series at `path`. Raises UsageError when it is none."""
+def read_series(path: Path, imports: Sequence[str] | None = None) -> tuple[Config, list[int]]:
+    """Return the shared settings and the seeds of the series at `path`; `imports` as in `read_config`.
+
+    Raises UsageError when it is none.
+    """
     file = path / SERIES
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
@@ -108,7 +112,7 @@ def read_series(path: Path) -> tuple[Config, list[int]]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{file} cannot be read: {error}. Restore it from a copy of the directory.") from error
     _check_seeds(seeds)
-    return config_from_json(config, file), seeds
+    return config_from_json(config, file, imports), seeds
 
 
 def train_seeds(config: Config, seeds: Sequence[int]) -> SeriesResult:
@@ -118,6 +122,8 @@ def train_seeds(config: Config, seeds: Sequence[int]) -> SeriesResult:
     the series: `resume_series` goes on.
     """
     _check_seeds(list(seeds))
+    config = replace(config, imports=absolute(config.imports))
+    import_user_code(config.imports)
     check_run(config)
     run_dir = config.run_dir or default_series_dir(config, seeds)
     run_dir.mkdir(parents=True, exist_ok=True)
@@ -136,7 +142,9 @@ def resume_series(run_dir: str | Path, **overrides: Any) -> SeriesResult:
     Raises as `train_seeds` does, and UsageError when every seed is finished.
     """
     run_dir = Path(run_dir)
-    config, seeds = read_series(run_dir)
+    if "imports" in overrides:
+        overrides["imports"] = absolute(overrides["imports"])
+    config, seeds = read_series(run_dir, overrides.get("imports"))
     config = replace(config, run_dir=run_dir, **overrides)
     with locked(run_dir):
         if all(_finished(run_dir / _seed_dir(seed), overrides) for seed in seeds):
@@ -175,7 +183,7 @@ def _finished(path: Path, overrides: dict[str, Any]) -> bool:
     summary = _read_summary(path)
     if summary is None:
         return False
-    config = replace(read_config(path / "config.json"), **overrides)
+    config = replace(read_config(path / "config.json", overrides.get("imports")), **overrides)
     match summary["stopped_by"]:
         case "stopped by wall_seconds":
             return 0 < config.wall_seconds <= summary["wall_seconds"]

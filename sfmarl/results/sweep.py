@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
@@ -31,6 +32,7 @@ from sfmarl.storage.checkpoint import checkpoint_paths
 from sfmarl.storage.config_file import config_from_json, config_to_json, write_config
 from sfmarl.storage.durable import dump_json, replace_file
 from sfmarl.storage.lock import locked
+from sfmarl.user_code import absolute, import_user_code
 
 if TYPE_CHECKING:
     import optuna
@@ -63,6 +65,8 @@ def sweep(config: Config, search: Mapping[str, str], trials: int = 20, prune: bo
     RunError when no trial succeeds; KeyboardInterrupt after Ctrl-C: `resume_sweep` goes on.
     """
     _require_optuna()
+    config = replace(config, imports=absolute(config.imports))
+    import_user_code(config.imports)
     config = replace(config, hp=config.hp or get_algorithm(config.algo).hyperparameters())
     if not config.final_eval_episodes:
         raise UsageError("a sweep compares final evaluations, and final_eval_episodes = 0. Give it some episodes.")
@@ -156,11 +160,13 @@ class _Sweep:
             if evaluation is None:
                 self._study.tell(number, state=optuna.trial.TrialState.PRUNED)
             else:
-                self._study.tell(number, next(iter(evaluation["teams"].values()))["mean"])
+                self._study.tell(number, evaluation["score"])
         finally:
             self._write()
 
     def _train(self, path: Path, values: dict[str, Any], trial: optuna.Trial | None) -> TrainResult:
+        if (summary := _summary_of(path)) and summary["evaluation"]:
+            return TrainResult(path, summary)  # it was over before the study was told
         if checkpoint_paths(path):
             return resume(path)
         shutil.rmtree(path, ignore_errors=True)  # killed before its first checkpoint
@@ -228,9 +234,21 @@ def _open_study(config: Config, prune: bool) -> optuna.Study:
         raise UsageError(f"{path} cannot be used: {error}. Restore it from a copy of the directory.") from error
 
 
+def _summary_of(path: Path) -> dict[str, Any] | None:
+    """Return a trial's `summary.json`; None while there is none."""
+    try:
+        return json.loads((path / "summary.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+
+
 def _score(path: Path) -> Interval:
-    evaluation = json.loads((path / "summary.json").read_text(encoding="utf-8"))["evaluation"]
-    return Interval.from_json(next(iter(evaluation["teams"].values())))
+    """Return what the final evaluation of a complete trial scored; of several teams' mean without an interval."""
+    evaluation = _summary_of(path)["evaluation"]
+    scored = evaluation["scored"]
+    if len(scored) == 1:
+        return Interval.from_json(evaluation["teams"][scored[0]])
+    return Interval(evaluation["score"], math.nan, evaluation["episodes"])
 
 
 def _check_trials(trials: int) -> None:

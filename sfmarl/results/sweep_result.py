@@ -21,7 +21,7 @@ class Trial:
     state: str
     """complete | pruned | fail."""
     score: Interval | None
-    """Final evaluation: mean return of the first team, over episodes; None unless complete."""
+    """Score of the final evaluation (Evaluation.score), over episodes; None unless complete."""
     run_dir: Path
     """Its run directory."""
 

@@ -58,18 +58,21 @@ def build_rollout(
     return RolloutWorker(index, generation, splits, words, inbox, inference, report)
 
 
-def _scripts(plan: RunPlan, worker: int, split: int) -> dict[int, ScriptedPlayer]:
-    """Return who acts inside this split, by their number among the players that do not learn."""
+def _scripts(plan: RunPlan, worker: int, split: int) -> dict[tuple[int, int], ScriptedPlayer]:
+    """Return who acts inside this split, by (number among the players that do not learn, seat).
+
+    One script may play several teams, which need not be alike.
+    """
     found = {}
-    for team, policy in zip(plan.env.teams, plan.plane.policy_of_team, strict=True):
+    for seat, (team, policy) in enumerate(zip(plan.env.teams, plan.plane.policy_of_team, strict=True)):
         if policy < 0 and (call := plan.bystanders[frozen(policy)].script):
             seed = seed_for(plan.config.seed, "script", plan.start_env_steps, worker, split, team.name)
-            found[frozen(policy)] = ScriptedPlayer(call, team, seed)
+            found[frozen(policy), seat] = ScriptedPlayer(call, team, seed)
     return found
 
 
 def _seats(
-    plan: RunPlan, plane: DataPlane, blocks: Sequence[Block], scripts: Mapping[int, ScriptedPlayer]
+    plan: RunPlan, plane: DataPlane, blocks: Sequence[Block], scripts: Mapping[tuple[int, int], ScriptedPlayer]
 ) -> list[Block | Bystander]:
     """Return what each team's rows lie in, in seat order: a block, or scratch rows where the player does not learn."""
     seats: dict[int, Block | Bystander] = {block.spec.seat: block for block in blocks}
@@ -77,7 +80,7 @@ def _seats(
     for scratch in plane.scratch(blocks[0].spec.worker, blocks[0].spec.split):
         player = frozen(plan.plane.policy_of_team[scratch.spec.seat])
         own_state = None if state is None else np.zeros(state.shape[2:], np.float32)
-        seats[scratch.spec.seat] = Bystander(scratch, player, own_state, scripts.get(player))
+        seats[scratch.spec.seat] = Bystander(scratch, player, own_state, scripts.get((player, scratch.spec.seat)))
     return [seats[seat] for seat in sorted(seats)]
 
 
@@ -86,7 +89,7 @@ def _turns(
     plane: DataPlane,
     envs: list[TurnEnv],
     blocks: Sequence[Block],
-    scripts: Mapping[int, ScriptedPlayer],
+    scripts: Mapping[tuple[int, int], ScriptedPlayer],
     shaping: Sequence[Shaping],
     generation: int,
     seeds: Sequence[int],

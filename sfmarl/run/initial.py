@@ -118,10 +118,10 @@ def _policy_called(key: str, plan: RunPlan) -> str:
     names, of_team = [spec.name for spec in plan.policies], plan.policy_of_team()
     if key in names:
         return key
-    if key in of_team:
+    if of_team.get(key) in names:
         return of_team[key]
     raise UsageError(
-        f"init_from names {key!r}, but the policies of this run are {', '.join(names)}.{nearest(key, names)}"
+        f"init_from names {key!r}, but the policies that learn in this run are {', '.join(names)}.{nearest(key, names)}"
     )
 
 

@@ -144,6 +144,6 @@ class SerialCrew:
 
 
 def _arrangement(states: dict[str, Any]) -> tuple[list, list]:
-    """Return how many environments each split of each rollout worker has, and policies each inference worker."""
+    """Return how many streams each split of each rollout worker has, and policies each inference worker."""
     rollout = [[len(split) for split in worker] for worker in states.get("rollout", [])]
     return rollout, [len(worker) for worker in states.get("inference", [])]

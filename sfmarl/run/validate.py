@@ -16,6 +16,7 @@ from sfmarl.algorithms import get_algorithm
 from sfmarl.config import Config
 from sfmarl.envs.infos import parse_info_metrics
 from sfmarl.errors import UsageError, nearest
+from sfmarl.players import Learning, Script, resolve_players
 from sfmarl.specs import EnvSpec, TeamSpec
 from sfmarl.workers.shaping import find_shape
 
@@ -79,19 +80,23 @@ def validate(config: Config, *, new_run: bool = True) -> None:
 def validate_for_env(config: Config, spec: EnvSpec, num_workers: int) -> None:
     """Check settings against the environment that was found, with `num_workers` rollout workers.
 
-    Raises UsageError for policies of unknown teams and mappings with holes, roles of unknown agents, one policy for
-    teams that observe or act differently, a global state that does not exist, and a batch that could never be full.
+    Raises UsageError for policies of unknown teams and mappings with holes, players that cannot be meant, roles of
+    unknown agents, one policy for teams that observe or act differently, a global state that does not exist, and a
+    batch that could never be full.
     """
     names = [team.name for team in spec.teams]
-    players: dict[str, list[TeamSpec]] = {}
+    teams_of: dict[str, list[TeamSpec]] = {}
     _check_policies(config, spec, names)
     for team in spec.teams:
-        players.setdefault(config.policies.get(team.name, team.name), []).append(team)
+        teams_of.setdefault(config.policies.get(team.name, team.name), []).append(team)
     _check_roles(config, spec)
     _check_turns(config, spec)
-    for policy, teams in players.items():
-        _check_same_spaces(policy, teams)
-        _check_batch(config, spec, policy, teams, num_workers)
+    for policy, player in resolve_players(config, spec).items():
+        if not isinstance(player, Script):
+            _check_same_spaces(policy, teams_of[policy])
+        if isinstance(player, Learning):
+            _check_own_hyperparameters(policy, player)
+            _check_batch(config, spec, policy, teams_of[policy], num_workers)
     if config.state_source == "env" and spec.state_shape is None and not spec.state_is_joint:
         raise UsageError(
             f"state_source = 'env', but {spec.env} has no state(). Take state_source = 'joint' "
@@ -258,6 +263,13 @@ def _check_hyperparameters(config: Config) -> None:
         )
     if config.hp is not None:
         check_types(config.hp)
+
+
+def _check_own_hyperparameters(policy: str, player: Learning) -> None:
+    try:
+        check_types(player.hp)
+    except UsageError as error:
+        raise UsageError(f"players: {policy!r}: {error}") from error
 
 
 def _check_device(config: Config) -> None:

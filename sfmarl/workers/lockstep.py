@@ -18,6 +18,7 @@ import numpy as np
 
 from sfmarl.envs.vector import Informative, Resumable, VectorEnv
 from sfmarl.memory.block import Block
+from sfmarl.seeding import generator_state, restore_generator
 from sfmarl.workers.episodes import EpisodeLog
 from sfmarl.workers.ghosts import Ghosts
 from sfmarl.workers.routing import HomeRoute, SeatRoute, clear_rows, copy_rows
@@ -183,13 +184,16 @@ class LockstepSplit:
             ghosts.step(ring, step, finished, cut)
 
     def generator_states(self) -> list[dict[str, Any] | None]:
-        """Return where the environments' streams are; None for each whose stream is not known."""
-        return self.env.generator_states() if isinstance(self.env, Resumable) else [None] * self.env.num_envs
+        """Return where the streams of the environments are, None for each whose is not known, and of the scripts."""
+        envs = self.env.generator_states() if isinstance(self.env, Resumable) else [None] * self.env.num_envs
+        return [*envs, *(generator_state(script.generator) for script in self._route.scripts)]
 
     def restore_generators(self, states: Sequence[dict[str, Any] | None]) -> None:
-        """Before the first step: go on from where an earlier run's environments were."""
+        """Before the first step: go on from where an earlier run's environments and scripts were."""
         if isinstance(self.env, Resumable):
-            self.env.restore_generators(states)
+            self.env.restore_generators(states[: self.env.num_envs])
+        for script, state in zip(self._route.scripts, states[self.env.num_envs :], strict=True):
+            restore_generator(script.generator, state)
 
     def close(self) -> None:
         """Close the environments."""

@@ -29,7 +29,8 @@ class Bystander:
         With a `script` the worker asks it; otherwise the inference worker has written the actions.
         """
         scratch.player[:] = player
-        self._scratch, self._script = scratch, script
+        self.script = script
+        self._scratch = scratch
         self.rows = scratch.rows(state)
         shape = scratch.active.shape
         self.outcome = OutcomeRows(np.zeros(shape, np.float32), np.zeros(shape, bool), np.zeros(shape, bool))
@@ -37,8 +38,8 @@ class Bystander:
     def actions(self) -> np.ndarray:
         """Return the stored actions [E, A, *action] on the rows as they are. Raises RunError when a script fails."""
         scratch = self._scratch
-        if self._script is not None:
-            scratch.action[...] = self._script.act(scratch.obs, scratch.action_mask, None)[0]
+        if self.script is not None:
+            scratch.action[...] = self.script.act(scratch.obs, scratch.action_mask, None)[0]
         return scratch.action
 
 
@@ -47,6 +48,8 @@ class HomeRoute:
 
     def __init__(self, seats: Sequence[Block | Bystander]) -> None:
         self._seats = seats
+        self.scripts: list[Acts] = [s.script for s in seats if isinstance(s, Bystander) and s.script is not None]
+        """Who acts here, in the order of their seats."""
 
     def obs_rows(self, ring: int, step: int) -> list[ObsRows]:
         """Return where the environment writes each seat's observations of (ring, step)."""
@@ -74,6 +77,7 @@ class SeatRoute:
     """Seats are filled per episode. The same interface as HomeRoute."""
 
     def __init__(self, blocks: Sequence[Block], scratch: Sequence[Scratch], seating: Seating) -> None:
+        self.scripts: list[Acts] = []
         self._blocks = blocks
         self._scratch = scratch
         self._seating = seating

@@ -19,6 +19,9 @@ def frozen(player: int) -> int:
 class Acts(Protocol):
     """Who acts inside the rollout worker (envs/script.py)."""
 
+    generator: np.random.Generator
+    """Where its draws come from."""
+
     def act(
         self, obs: np.ndarray, action_mask: np.ndarray | None, agent_index: np.ndarray | None
     ) -> tuple[np.ndarray, Any]:

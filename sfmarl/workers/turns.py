@@ -14,6 +14,7 @@ from sfmarl.envs.vector import Informative
 from sfmarl.memory.block import Block
 from sfmarl.memory.seats import Scratch
 from sfmarl.memory.weights import WeightStore
+from sfmarl.seeding import generator_state, restore_generator
 from sfmarl.workers.episodes import EpisodeLog
 from sfmarl.workers.lanes import Lanes
 from sfmarl.workers.seating import Acts, HomeSeating, Players, Seating, frozen
@@ -37,13 +38,13 @@ class TurnSplit:
         sync: bool = False,
         seating: Seating | None = None,
         scratch: Sequence[Scratch] = (),
-        scripts: Mapping[int, Acts] | None = None,
+        scripts: Mapping[tuple[int, int], Acts] | None = None,
         shaping: Sequence[Shaping] = (),
         seeds: Sequence[int] | None = None,
     ) -> None:
         """`weights` are the policies' stores, by policy index; `scratch` is needed for seats that `seating` freezes.
 
-        `scripts` are the frozen players that act here, by number; the inference worker acts for the others.
+        `scripts` are the frozen players that act here, by (number, seat); the inference worker acts for the others.
         `shaping` rewrites the rewards of each block; empty leaves them as they are.
         `seeds[e]` goes to the first reset of `envs[e]`.
         """
@@ -141,7 +142,10 @@ class TurnSplit:
         """Note whose turn it is in `env`, and what that agent earned; None: the episode is over."""
         self._turns[env] = turn
         if turn is not None and turn.reward:
-            self.episodes.add_agent(env, self._first_agent[turn.seat] + turn.agent, turn.reward)
+            agent = self._first_agent[turn.seat] + turn.agent
+            self.episodes.add_agent(env, agent, turn.reward)
+            if self._shaping and self._players[env][turn.seat] < 0:
+                self.episodes.add_agent_shaped(env, agent, turn.reward)
 
     def _seek_mover(self, env: int) -> None:
         """Play dead agents' turns and episode ends until somebody must act; park the env when that one has no row."""
@@ -181,6 +185,8 @@ class TurnSplit:
         if player >= 0:
             lane = env * self._agents[player] + turn.agent
             self._lanes[player].end_life(lane, turn.reward, turn.terminated, instance.observe)
+        else:
+            self._scratch[turn.seat].is_first[env, turn.agent] = True
         begin = perf_counter()
         instance.act(None)
         following = instance.turn()
@@ -197,7 +203,7 @@ class TurnSplit:
         """Return the stored action [*action] of a player that does not learn."""
         seat, agent = self._scratch[turn.seat], turn.agent
         seat.active[env, agent] = seat.is_first[env, agent] = False
-        script = self._scripts.get(frozen(self._players[env][turn.seat]))
+        script = self._scripts.get((frozen(self._players[env][turn.seat]), turn.seat))
         if script is None:
             return seat.action[env, agent]
         row = slice(env, env + 1), slice(agent, agent + 1)
@@ -246,14 +252,18 @@ class TurnSplit:
                 lanes.close_stale(version - self._max_policy_lag // 2)
 
     def generator_states(self) -> list[dict[str, Any] | None]:
-        """Return where the environments' streams are; None for each whose stream is not known."""
-        return [env.generator_state() if isinstance(env, ResumableTurns) else None for env in self.envs]
+        """Return where the streams of the environments are, None for each whose is not known, and of the scripts."""
+        envs = [env.generator_state() if isinstance(env, ResumableTurns) else None for env in self.envs]
+        return [*envs, *(generator_state(script.generator) for script in self._scripts.values())]
 
     def restore_generators(self, states: Sequence[dict[str, Any] | None]) -> None:
-        """Before the first step: go on from where an earlier run's environments were."""
-        for env, state in zip(self.envs, states, strict=True):
+        """Before the first step: go on from where an earlier run's environments and scripts were."""
+        count = len(self.envs)
+        for env, state in zip(self.envs, states[:count], strict=True):
             if isinstance(env, ResumableTurns):
                 env.restore_generator(state)
+        for script, state in zip(self._scripts.values(), states[count:], strict=True):
+            restore_generator(script.generator, state)
 
     def close(self) -> None:
         """Close the environments."""

@@ -16,10 +16,13 @@ from sfmarl.workers.waiting import InBlock
 FIELDS = Staging.FIELDS
 
 
-def make_plane(env: EnvSpec, envs: int, rollout: int, ring: int = 2, policies: int | None = None, **more) -> DataPlane:
-    """Return a data plane of one worker with one split; every team has a policy of its own unless `policies` is 1."""
+def make_plane(
+    env: EnvSpec, envs: int, rollout: int, ring: int = 2, policies: int | tuple[int, ...] | None = None, **more
+) -> DataPlane:
+    """Return a data plane of one worker with one split; every team has a policy of its own unless `policies` is 1 or
+    says which (negative: of a player that does not learn)."""
     teams = len(env.teams)
-    policy_of_team = tuple(range(teams)) if policies is None else (0,) * teams
+    policy_of_team = {None: tuple(range(teams)), 1: (0,) * teams}.get(policies, policies)
     sizes = (3,) * (max(policy_of_team) + 1)
     return DataPlane.create(
         PlaneSpec(

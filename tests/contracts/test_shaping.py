@@ -6,13 +6,14 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from harness import act, acted_rows, check_rows, collect, make_plane
+from harness import act, act_frozen, acted_rows, check_rows, collect, make_plane
 from script import ScriptedVectorEnv, reward, script, spec
 from scripted_turns import ScriptedTurnEnv
 
 from sfmarl.errors import RunError, UsageError, UserCodeError
 from sfmarl.workers.lockstep import LockstepSplit
 from sfmarl.workers.routing import HomeRoute
+from sfmarl.workers.seating import HomeSeating, frozen
 from sfmarl.workers.shaping import REWARDS, Shaping, find_shape, register_reward
 from sfmarl.workers.turns import TurnSplit
 
@@ -143,6 +144,26 @@ def test_agents_that_take_turns_are_shaped_lane_by_lane():
     assert checked > 500
     finished = split.episodes.drain()
     assert finished.shaped.shape == (len(finished.lengths), 3) and (finished.shaped > 0).any(axis=0).all()
+
+
+def test_who_does_not_learn_is_not_shaped():
+    """Its shaped return is its return, as in lock-step."""
+    env_spec = spec((1, 1), turn_based=True)
+    envs = [ScriptedTurnEnv(env_spec, e) for e in range(ENVS)]
+    plane = make_plane(env_spec, ENVS, 4, policies=(0, -1))
+    blocks, scratch = plane.blocks(), plane.scratch(0, 0)
+    seating = HomeSeating((0, frozen(0)))
+    shaping = [Shaping("clock", block) for block in blocks]
+    split = TurnSplit(envs, blocks, 0, [plane.weights(0)], 1000, seating=seating, scratch=scratch, shaping=shaping)
+    for count in range(300):
+        if split.advance():
+            act(blocks, version=1 + count)
+            act_frozen(scratch)
+            split.step()
+        collect(blocks)
+    finished = split.episodes.drain()
+    assert finished.returns[:, 1].any() and (finished.shaped[:, 1] == finished.returns[:, 1]).all()
+    assert (finished.shaped[:, 0] != finished.returns[:, 0]).any()
 
 
 def test_columns_say_which_agents_they_are():

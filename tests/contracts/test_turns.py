@@ -8,7 +8,8 @@ from harness import act, act_frozen, acted_rows, check_rows, collect, make_plane
 from script import spec
 from scripted_turns import ScriptedTurnEnv, earned
 
-from sfmarl.workers.seating import frozen
+from sfmarl.envs.turns import Turn
+from sfmarl.workers.seating import HomeSeating, frozen
 from sfmarl.workers.turns import TurnSplit
 
 ENVS = 3
@@ -168,6 +169,46 @@ def test_slots_follow_their_player_through_seat_swaps(rollout):
             env, episode, _, agent, _ = (int(x) for x in slot.obs[t, 0])
             assert seating.drawn[env][episode][agent // 2] == slot.block.spec.seat
             assert slot.lane == env * 2 + agent % 2
+
+
+class Reborn(ScriptedTurnEnv):
+    """The agent of seat 1 dies after its move and comes back in the same episode."""
+
+    def reset(self, seed=None):
+        super().reset(seed)
+        self.moves, self.passing = [0, 1, 1, 0, 1], []
+        self.dying = False
+
+    def turn(self):
+        if self.dying:
+            return Turn(1, 0, 0.0, True, False)
+        return super().turn()
+
+    def act(self, action):
+        if self.dying:
+            assert action is None
+            self.dying = False
+            return
+        self.dying = self.clock == 2
+        super().act(action)
+
+
+def test_a_frozen_player_that_comes_back_begins_a_new_life():
+    """What its policy remembers of the last one is to be forgotten."""
+    env_spec = spec((1, 1), turn_based=True, state=True)
+    plane = make_plane(env_spec, 1, 8, policies=(0, -1))
+    blocks, (scratch,) = plane.blocks(), plane.scratch(0, 0)
+    split = TurnSplit([Reborn(env_spec, 0)], blocks, 0, [plane.weights(0)], 99, seating=HomeSeating((0, frozen(0))),
+                      scratch=[scratch])  # fmt: skip
+    seen = []
+    for _ in range(5):
+        split.advance()
+        if scratch.active[0, 0]:
+            seen.append(bool(scratch.is_first[0, 0]))
+        act(blocks)
+        act_frozen([scratch])
+        split.step()
+    assert seen == [True, False, True]
 
 
 def test_agent_steps_count_learning_moves_only():

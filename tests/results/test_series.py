@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
+from sfmarl.algorithms import ALGORITHMS
 from sfmarl.command.cli import main
 from sfmarl.config import Config
 from sfmarl.errors import RunError, UsageError
@@ -14,6 +16,7 @@ from sfmarl.results import series
 from sfmarl.results.series import read_series, resume_series, train_seeds
 from sfmarl.run.training import Interrupted
 from sfmarl.statistics import mean_interval
+from sfmarl.user_code import FILE_PREFIX
 
 QUICK = ["--mode", "serial", "--num-workers", "1", "--num-envs-per-worker", "4", "--rollout", "8", "--epochs", "1",
          "--hidden", "8", "--eval-env-steps", "0", "--final-eval-episodes", "4", "--quiet"]  # fmt: skip
@@ -49,6 +52,37 @@ def test_a_finished_series_is_not_trained_again_but_may_be_trained_on(finished, 
     result = resume_series(copy, env_steps=400)
     assert result.summaries[4]["env_steps"] >= 400
     assert read_series(copy)[0].env_steps == 400
+
+
+OWN = """
+import sfmarl
+from sfmarl.algorithms.ppo import PPO, Hyperparameters
+
+sfmarl.register_algorithm("mine", PPO, "my own", lambda: Hyperparameters(critic="own", hidden=(8,), epochs=1))
+"""
+
+
+def test_a_series_imports_the_users_file_from_wherever_it_goes_on(tmp_path, monkeypatch):
+    """In Python nobody has imported it before; what is recorded is its absolute path, until --imports names another."""
+    home, moved = tmp_path / "home", tmp_path / "moved"
+    home.mkdir(), moved.mkdir()
+    (home / "mine.py").write_text(OWN)
+    monkeypatch.chdir(home)
+    monkeypatch.setattr(ALGORITHMS, "_values", dict(ALGORITHMS))
+    small = {"mode": "serial", "num_workers": 1, "num_envs_per_worker": 4, "rollout": 8, "eval_env_steps": 0}
+    config = Config("games/climbing", algo="mine", env_steps=100, final_eval_episodes=0, imports=("mine.py",),
+                    run_dir=tmp_path / "s", quiet=True, **small)  # fmt: skip
+    train_seeds(config, [1])
+    monkeypatch.chdir(moved)
+    assert resume_series(tmp_path / "s", env_steps=200).summaries[1]["env_steps"] >= 200
+    (home / "mine.py").rename(moved / "mine.py")
+    # as in a new process
+    for name in [name for name in sys.modules if name.startswith(FILE_PREFIX)]:
+        del sys.modules[name]
+    monkeypatch.setattr(ALGORITHMS, "_values", {n: x for n, x in ALGORITHMS.items() if n != "mine"})
+    with pytest.raises(UsageError, match="there is no file"):
+        resume_series(tmp_path / "s", env_steps=300)
+    assert resume_series(tmp_path / "s", env_steps=300, imports=("mine.py",)).summaries[1]["env_steps"] >= 300
 
 
 def test_an_interruption_ends_the_series_and_resuming_trains_only_what_is_missing(tmp_path, monkeypatch, capsys):

@@ -10,6 +10,7 @@ import pytest
 from sfmarl.command.cli import main
 from sfmarl.errors import UsageError
 from sfmarl.results import sweep as sweeps
+from sfmarl.run import runner
 from sfmarl.run.runner import train
 from sfmarl.run.training import Interrupted
 from sfmarl.storage.config_file import read_config
@@ -85,7 +86,8 @@ def test_an_interrupted_trial_is_finished_with_its_own_values(tmp_path, monkeypa
     assert [row["state"] for row in table(run_dir)] == ["complete"] * 3
 
 
-def test_a_trial_with_a_checkpoint_goes_on_from_it(tmp_path, monkeypatch):
+@pytest.mark.parametrize("over", [False, True])
+def test_a_trial_with_a_checkpoint_goes_on_from_it_or_is_taken_as_it_ended(tmp_path, monkeypatch, over):
     run_dir = tmp_path / "s"
 
     def killed(config, judge=None):
@@ -95,15 +97,21 @@ def test_a_trial_with_a_checkpoint_goes_on_from_it(tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(sweeps, "train", killed)
         assert main([*SWEEP, *SEARCH, "--trials", "1", "--run-dir", str(run_dir)]) == 143
+    if over:
+        summary = (run_dir / "trial-000/summary.json").read_text()
+    else:
+        (run_dir / "trial-000/summary.json").unlink()
+        summary = None
     continued = []
 
     def resume(path):
         continued.append(path.name)
-        return sweeps.TrainResult(path, json.loads((path / "summary.json").read_text()))
+        return runner.resume(path, env_steps=200)
 
     monkeypatch.setattr(sweeps, "resume", resume)
     assert main(["resume", str(run_dir)]) == 0
-    assert continued == ["trial-000"]
+    assert continued == ([] if over else ["trial-000"])
+    assert summary in (None, (run_dir / "trial-000/summary.json").read_text())
     assert [row["state"] for row in table(run_dir)] == ["complete"]
 
 

@@ -64,6 +64,16 @@ def test_what_best_meant_is_recorded_and_a_checkpoint_can_be_named(old, tmp_path
     assert not torch.equal(best, last)
 
 
+@pytest.mark.parametrize("key", ["right", "idle"])
+def test_a_policy_that_does_not_learn_begins_with_nothing(old, tmp_path, key):
+    """Whoever asks for weights that would not be used is told, by the policy's name or its team's."""
+    pair = {"teams": '{"left": ["agent_0"], "right": ["agent_1"]}', "policies": {"right": "idle"}}
+    first = train(settings(tmp_path / "first", **pair)).run_dir
+    frozen = settings(tmp_path / "new", players={"idle": {"frozen": str(first)}}, init_from={key: str(first)}, **pair)
+    with pytest.raises(UsageError, match=r"init_from names 'idle'|init_from names 'right'"):
+        train(frozen)
+
+
 def test_a_policy_without_a_source_begins_as_in_any_run(tmp_path):
     pair = {"teams": '{"left": ["agent_0"], "right": ["agent_1"]}', "env_steps": 200, "mode": "serial"}
     plain = train(config(tmp_path / "plain", num_workers=1, keep_checkpoints=9, **pair)).run_dir
@@ -95,7 +105,7 @@ def test_a_policy_without_a_source_begins_as_in_any_run(tmp_path):
             [r"observation: shape \(18,\) of float32.*\(1,\)", "action: discrete with 5 choices.*with 3 choices"],
         ),
         ({"sharing": "none"}, [r"sharing: agents use sets \(0, 1\).*\(0, 0\)"]),
-        ({"init": {"agnt": ""}}, [r"'agnt', but the policies of this run are agent\. Did you mean 'agent'"]),
+        ({"init": {"agnt": ""}}, [r"'agnt', but the policies that learn in this run are agent\. Did you mean 'agent'"]),
         ({"init": ":agnt"}, ["holds no policy 'agnt', only agent. Did you mean 'agent'"]),
         ({"init": "/nowhere"}, ["neither a run directory nor a checkpoint"]),
     ],
