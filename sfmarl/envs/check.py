@@ -48,9 +48,9 @@ def check_env(config: Config, max_seconds: float = SECONDS, max_episodes: int = 
     reproducible = False
     if report.ok:
         try:
-            reproducible = check_seeding(report, config, spec, SEED_SHARE * max_seconds)
+            reproducible = check_seeding(report, config, spec, found, SEED_SHARE * max_seconds)
             play = play_turns if spec.turn_based else play_parallel
-            report_play(report, spec, play(config, spec, PLAY_SHARE * max_seconds, max_episodes))
+            report_play(report, spec, play(config, spec, found, PLAY_SHARE * max_seconds, max_episodes))
         except RunError as error:
             report.problems.append(str(error))
     if raw:

@@ -278,8 +278,14 @@ class NoOptions(Sound):
 
 
 class Slow(Sound):
+    """Never ends, and counts the steps of all copies."""
+
+    steps = 0
+
     def step(self, actions):
-        time.sleep(0.05)
+        Slow.steps += 1
+        self.t = 0
+        time.sleep(0.02)
         return super().step(actions)
 
 
@@ -376,6 +382,8 @@ class TurnsForget(SoundTurns):
         super().step(action)
         if self.t == 2 * LENGTH:
             self.agents = []
+            for said in (self.rewards, self.terminations, self.truncations, self.infos):
+                said.clear()
 
 
 class SoundSingle(gymnasium.Env):

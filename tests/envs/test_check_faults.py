@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
+import re
 import warnings
 
 import faulty_envs
@@ -40,7 +40,7 @@ def test_sound_games_pass_without_a_warning(env):
 
 WARNED = {
     "Float64": "observations are float64, declared float32: converted",
-    "OutOfBounds": r"observation outside its declared space \(episode 1, step 4\): [45]\..* at 2, declared -1.0 to 1.0",
+    "OutOfBounds": r"observation outside its declared space \(episode 1, step 4\): [45]\..* at 2, declared -1 to 1",
     "Unseeded": "equal seeds and actions give different episodes, from step 1 on",
     "PythonGlobal": r"(reset|step)\(\) draws from Python's global random module",
     "NumpyGlobal": r"(reset|step)\(\) draws from the global generator np.random",
@@ -69,14 +69,13 @@ BESIDE = {
     "TurnsGlobal": "seeding",
     "Vanishes": "api_test",
     "CutBlind": "api_test",
-    "Unseeded": "",
+    "OddMask": "api_test fails .*sample mask.*whatever is not zero",
+    "Shares": "overwritten by the next step",
 }
 
 
 @pytest.mark.parametrize("name", WARNED)
 def test_a_fault_that_training_survives_is_a_warning(name):
-    import re
-
     found = checked(name, 0.6 if name == "Endless" else 3.0)
     assert found.ok
     hits = [warning for warning in found.warnings if re.search(WARNED[name], warning)]
@@ -100,19 +99,16 @@ REFUSED = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_fault_that_ends_a_run_is_a_problem(name):
-    import re
-
     found = checked(name)
     assert not found.ok
     assert any(re.search(REFUSED[name], problem) for problem in found.problems), found.problems
 
 
-def test_slow_environments_do_not_take_much_longer_than_they_may():
-    start = time.perf_counter()
-    found = checked("Slow", 1.0)
-    # probing takes 3 x 6 steps, seeding three times what fits into a share; an unlimited api_test alone takes 12
-    assert time.perf_counter() - start < 6.0
-    assert found.ok
+def test_slow_environments_are_stepped_no_longer_than_they_may(monkeypatch):
+    monkeypatch.setattr(faulty_envs.Slow, "steps", 0)
+    assert checked("Slow", 0.5).ok
+    # probing takes 24 steps, 0.5 s hold 25, seeding plays twice again; parallel_api_test alone would take 200
+    assert 24 < faulty_envs.Slow.steps < 100
 
 
 def test_somebody_elses_test_is_stopped_in_time_and_says_nothing(capsys):

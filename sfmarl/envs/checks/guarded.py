@@ -65,7 +65,7 @@ def run_guarded(test: Callable[[], Any], envs: Sequence[Any], seconds: float) ->
         except Exception as error:
             says = f"{type(error).__name__}: {error}"
     remarks = tuple(dict.fromkeys(_plain(str(warning.message)) for warning in caught))
-    return Verdict(meter.steps, in_time, says[:LONGEST], asserted, meter.call if says else "", remarks)
+    return Verdict(meter.steps, in_time, says[:LONGEST].rstrip("."), asserted, meter.call if says else "", remarks)
 
 
 def _meter_calls(env: Any, meter: _Meter) -> None:

@@ -90,8 +90,8 @@ class Inspector:
             place = f" at {at[0] if len(at) == 1 else at}" if at else ""
             self.warn(
                 ("bounds", key),
-                f"agent {agent!r}: {name} outside its declared space ({self.where}): {array[at]}{place}, declared "
-                f"{leaf.low[at]} to {leaf.high[at]}. It is stored as it is; the trainer does not clip",
+                f"agent {agent!r}: {name} outside its declared space ({self.where}): {array[at]:.6g}{place}, declared "
+                f"{leaf.low[at]:.6g} to {leaf.high[at]:.6g}. It is stored as it is; the trainer does not clip",
             )
 
     def mask(self, agent: AgentId, raw: Any, info: Mapping[str, Any]) -> None:

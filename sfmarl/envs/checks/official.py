@@ -26,6 +26,9 @@ CYCLES = 100
 LISTED_REMARKS = 3
 """Remarks of a test that are written out."""
 
+SHARED_SPACES = "Incorrect actions"
+"""What PettingZoo's seed_test says when agents share one action space, from which it then draws out of step."""
+
 REMARK_CHARS = 90
 """Their length."""
 
@@ -77,6 +80,9 @@ def _tell(report: CheckReport, test: str, verdict: Verdict, *, reproducible: boo
     if not verdict.says:
         stopped = "" if verdict.in_time else ", then there was no time left"
         report.facts.append(f"{test}: passed ({verdict.steps} steps{stopped}){_remarks(verdict)}")
+        return
+    if SHARED_SPACES in verdict.says:
+        report.facts.append(f"{test}: cannot tell, because agents or copies share one action space object")
         return
     refuses, meaning = consequence(verdict, reproducible=reproducible, masked_by_info=masked_by_info)
     raised = f" in {verdict.call}" if verdict.call else ""

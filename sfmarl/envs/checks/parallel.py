@@ -8,6 +8,7 @@ import numpy as np
 
 from sfmarl.config import Config
 from sfmarl.envs.checks.play import Play
+from sfmarl.envs.probe import Probe
 from sfmarl.envs.registry import make_vector_env
 from sfmarl.envs.rows import new_obs_rows, new_outcome_rows, random_actions
 from sfmarl.envs.vector import ObsRows, OutcomeRows
@@ -17,12 +18,14 @@ NUM_ENVS = 4
 """Copies that are played side by side."""
 
 
-def record_parallel(config: Config, spec: EnvSpec, seed: int, steps: int, deadline: float) -> list[np.ndarray]:
+def record_parallel(
+    config: Config, spec: EnvSpec, found: Probe | None, seed: int, steps: int, deadline: float
+) -> list[np.ndarray]:
     """Return observations and rewards of at most `steps` steps of one env with a fixed stream of actions.
 
     One array per step. No step is begun after `deadline` (`time.perf_counter`).
     """
-    env = make_vector_env(config, 1, [seed])
+    env = make_vector_env(config, 1, [seed], found=found)
     rng = np.random.default_rng(0)
     record: list[np.ndarray] = []
     try:
@@ -41,9 +44,9 @@ def record_parallel(config: Config, spec: EnvSpec, seed: int, steps: int, deadli
     return record
 
 
-def play_parallel(config: Config, spec: EnvSpec, max_seconds: float, max_episodes: int) -> Play:
+def play_parallel(config: Config, spec: EnvSpec, found: Probe | None, max_seconds: float, max_episodes: int) -> Play:
     """Play `NUM_ENVS` copies at random until either limit is reached."""
-    env = make_vector_env(config, NUM_ENVS, range(NUM_ENVS))
+    env = make_vector_env(config, NUM_ENVS, range(NUM_ENVS), found=found)
     play = Play.of(spec)
     rng = np.random.default_rng(1)
     running = np.ones(NUM_ENVS, bool)

@@ -10,21 +10,22 @@ from sfmarl.config import Config
 from sfmarl.envs.checks.parallel import record_parallel
 from sfmarl.envs.checks.report import CheckReport
 from sfmarl.envs.checks.turns import record_turns
+from sfmarl.envs.probe import Probe
 from sfmarl.specs import EnvSpec
 
 SEED_STEPS = 50
 """Steps over which two equally seeded copies are compared."""
 
 
-def check_seeding(report: CheckReport, config: Config, spec: EnvSpec, seconds: float) -> bool:
+def check_seeding(report: CheckReport, config: Config, spec: EnvSpec, found: Probe | None, seconds: float) -> bool:
     """Compare three copies of which two have the same seed, for about `seconds`; return whether those two agree.
 
     Raises RunError for an environment that fails.
     """
     record = record_turns if spec.turn_based else record_parallel
-    one = record(config, spec, 1, SEED_STEPS, time.perf_counter() + seconds / 3)
+    one = record(config, spec, found, 1, SEED_STEPS, time.perf_counter() + seconds / 3)
     # the others play as long, however slow they are
-    again, other = (record(config, spec, seed, len(one), float("inf")) for seed in (1, 2))
+    again, other = (record(config, spec, found, seed, len(one), float("inf")) for seed in (1, 2))
     same = _first_difference(one, again)
     if same is None:
         report.facts.append(f"seeding: equal seeds and actions give equal episodes ({len(one)} steps compared)")

@@ -8,6 +8,7 @@ import numpy as np
 
 from sfmarl.config import Config
 from sfmarl.envs.checks.play import Play
+from sfmarl.envs.probe import Probe
 from sfmarl.envs.registry import make_turn_envs
 from sfmarl.envs.rows import new_obs_rows, random_actions
 from sfmarl.envs.turns import Turn, TurnEnv
@@ -38,12 +39,14 @@ class _Table:
         self.env.act(action[0, 0])
 
 
-def record_turns(config: Config, spec: EnvSpec, seed: int, steps: int, deadline: float) -> list[np.ndarray]:
+def record_turns(
+    config: Config, spec: EnvSpec, found: Probe | None, seed: int, steps: int, deadline: float
+) -> list[np.ndarray]:
     """Return movers, rewards and observations of at most `steps` turns of one env with a fixed stream of actions.
 
     One array per turn. No turn is begun after `deadline` (`time.perf_counter`).
     """
-    (env,) = make_turn_envs(config, 1)
+    (env,) = make_turn_envs(config, 1, found)
     table = _Table(env, spec, 0)
     record: list[np.ndarray] = []
     try:
@@ -65,9 +68,9 @@ def record_turns(config: Config, spec: EnvSpec, seed: int, steps: int, deadline:
     return record
 
 
-def play_turns(config: Config, spec: EnvSpec, max_seconds: float, max_episodes: int) -> Play:
+def play_turns(config: Config, spec: EnvSpec, found: Probe | None, max_seconds: float, max_episodes: int) -> Play:
     """Play one environment at random until either limit is reached."""
-    (env,) = make_turn_envs(config, 1)
+    (env,) = make_turn_envs(config, 1, found)
     table, play = _Table(env, spec, 1), Play.of(spec)
     deadline = time.perf_counter() + max_seconds
     try:
