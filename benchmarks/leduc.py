@@ -9,6 +9,7 @@ Nash equilibrium has 0, the uniform policy 4.747. Exploitability is NashConv / 2
 from __future__ import annotations
 
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,11 @@ def nash_conv(state: PolicyState) -> float:
     tensors = np.array([s.information_state_tensor(s.current_player()) for s in table.states], np.float32)
     table.action_probability_array[:] = probabilities(state, tensors, table.legal_actions_mask.astype(bool))
     return float(of_policy(game, table))
+
+
+def version() -> str:
+    """Return OpenSpiel's package and version."""
+    return f"open_spiel {metadata.version('open_spiel')}"
 
 
 @torch.inference_mode()

@@ -1,7 +1,7 @@
 """MAPPO on the native simple_spread without parameter sharing: each of the three agents has networks of its own.
 
-One corner of a square; the others are `--sharing full` (one set of parameters, told which agent it is) and, with either,
-`--critic own` (critics that see only what their agent sees). `benchmarks/learning.py sharing` trains all four.
+One corner of a square; the others are `--sharing full` (one set of parameters that is told which agent it is) and, with
+either, `--critic own` (critics that see only what their agent sees). `benchmarks/learning.py sharing` trains all four.
 """
 
 import sys

@@ -1,7 +1,7 @@
 """Tasks that are learned within seconds and whose best score is known, one per kind of action, and one with masks.
 
-In all of them the observation, or the mask, says what to do now. The reward follows one step later (at once for continuous
-actions, and at the episode's end). Who ignores what it sees cannot score well: `BLIND` and `CHANCE` say how well.
+In all of them the observation, or the mask, says what to do now. The reward follows one step later (at once for
+continuous actions, and at the episode's end). Who ignores what it sees cannot score well: see `BLIND` and `CHANCE`.
 """
 
 from __future__ import annotations
