@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import warnings
@@ -23,7 +24,9 @@ def checked(name: str, seconds: float = 3.0, **settings):
 SOUND = ["Sound", "SoundMasked", "SoundBox", "SoundTurns", "SoundSingle"]
 
 
-@pytest.mark.parametrize("env", [*(f"faulty_envs:{name}" for name in SOUND), "mpe2.simple_spread_v3", "CartPole-v1"])
+@pytest.mark.parametrize(
+    "env", [*(f"faulty_envs:{name}" for name in SOUND), "mpe2.simple_spread_v3", "CartPole-v1", "games/recall"]
+)
 def test_sound_environments_pass_without_a_warning(env):
     found = check_env(Config(env), max_seconds=3.0, max_episodes=12)
     assert (found.warnings, found.problems) == ([], [])
@@ -130,6 +133,12 @@ def test_somebody_elses_test_is_stopped_in_time_and_says_nothing(capsys):
     assert capsys.readouterr() == ("", "") and caught == []
 
 
+def test_somebody_elses_test_sees_the_signatures_of_the_environment():
+    env, seen = faulty_envs.NoOptions(), []
+    run_guarded(lambda: seen.append(inspect.signature(env.reset)), [env], 1.0)
+    assert list(seen[0].parameters) == ["seed"]
+
+
 def test_bare_assertions_are_told_by_their_source():
     def test():
         assert isinstance(3, dict)
@@ -154,6 +163,12 @@ def test_returns_and_speed_are_figures_in_json(capsys):
     assert 0 < speed["environment_share"] < 1
     assert main(["check-env", "faulty_envs:InfiniteReward", "--seconds", "1", "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["ok"] is False
+
+
+def test_the_share_of_the_environment_is_not_guessed_where_there_are_convolutions():
+    found = check_env(Config("space_envs:Seeing"), max_seconds=0.5)
+    assert found.data["speed"]["environment_share"] is None
+    assert any("depends on the convolutions" in fact for fact in found.facts)
 
 
 def test_policies_are_told_and_have_to_fit():

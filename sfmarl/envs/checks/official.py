@@ -77,16 +77,17 @@ def _seed_actions(env: Any) -> None:
 
 
 def _tell(report: CheckReport, test: str, verdict: Verdict, *, reproducible: bool, masked_by_info: bool) -> None:
+    steps = f"{verdict.steps} step{'' if verdict.steps == 1 else 's'}"
     if not verdict.says:
         stopped = "" if verdict.in_time else ", then there was no time left"
-        report.facts.append(f"{test}: passed ({verdict.steps} steps{stopped}){_remarks(verdict)}")
+        report.facts.append(f"{test}: passed ({steps}{stopped}){_remarks(verdict)}")
         return
     if SHARED_SPACES in verdict.says:
         report.facts.append(f"{test}: cannot tell, because agents or copies share one action space object")
         return
     refuses, meaning = consequence(verdict, reproducible=reproducible, masked_by_info=masked_by_info)
     raised = f" in {verdict.call}" if verdict.call else ""
-    sentence = f'{test} fails{raised} after {verdict.steps} steps: "{verdict.says}". Here {meaning}'
+    sentence = f'{test} fails{raised} after {steps}: "{verdict.says}". Here {meaning}'
     (report.problems if refuses else report.warnings).append(sentence)
 
 
