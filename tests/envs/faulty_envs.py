@@ -23,6 +23,7 @@ class Sound(ParallelEnv):
     metadata: ClassVar = {"name": "sound"}
     space: spaces.Space = BOX
     actions: spaces.Space = spaces.Discrete(4)
+    length = LENGTH
 
     def __init__(self) -> None:
         self.possible_agents = list(AGENTS)
@@ -50,7 +51,7 @@ class Sound(ParallelEnv):
 
     def step(self, actions):
         self.t += 1
-        agents, over = self.agents, self.t == LENGTH
+        agents, over = self.agents, self.t == self.length
         if over:
             self.agents = []
         return (
@@ -261,6 +262,21 @@ class Stranger(Sound):
             for part, value in zip(said, (np.zeros(3, np.float32), 0.0, False, False, {}), strict=True):
                 part["y_0"] = value
         return said
+
+
+class FourAnswers(Sound):
+    """Forgets the infos in the last step of its episodes, which probing does not reach."""
+
+    length = 30
+
+    def step(self, actions):
+        said = super().step(actions)
+        return said[:4] if self.t == 30 else said
+
+
+class DoesNotClose(Sound):
+    def close(self):
+        raise OSError("the window is gone")
 
 
 class NewSpaces(Sound):

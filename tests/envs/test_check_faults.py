@@ -96,6 +96,7 @@ REFUSED = {
     "GrowingState": r"state\(\) changes its shape from \(2,\) to \(3,\)",
     "InfiniteState": r"state\(\) is not finite \(episode 1, step 3\)",
     "InfiniteReward": "agent 'x_1': reward: expected a finite number, got inf",
+    "FourAnswers": "episode 1, step 30: not what PettingZoo asks for: .*not enough values",
     "Stranger": "agent 'y_0' is not in possible_agents",
 }
 
@@ -105,6 +106,11 @@ def test_a_fault_that_ends_a_run_is_a_problem(name):
     found = checked(name)
     assert not found.ok
     assert any(re.search(REFUSED[name], problem) for problem in found.problems), found.problems
+
+
+def test_an_environment_that_cannot_be_closed_is_refused():
+    with pytest.raises(UsageError, match=r"DoesNotClose failed in close\(\): OSError\('the window is gone'\)"):
+        checked("DoesNotClose")
 
 
 def test_slow_environments_are_stepped_no_longer_than_they_may(monkeypatch):

@@ -14,7 +14,7 @@ from pettingzoo.test.seed_test import check_environment_deterministic
 
 from sfmarl.config import Config
 from sfmarl.envs.checks.consequences import consequence
-from sfmarl.envs.checks.guarded import Verdict, run_guarded
+from sfmarl.envs.checks.guarded import Verdict, close, run_guarded
 from sfmarl.envs.checks.report import CheckReport
 from sfmarl.envs.probe import Probe
 from sfmarl.envs.registry import make_env
@@ -56,7 +56,7 @@ def run_official(report: CheckReport, config: Config, found: Probe, seconds: flo
             test = partial(parallel_api_test, env, num_cycles=CYCLES)
             tell("PettingZoo's parallel_api_test", run_guarded(test, [env], seconds))
     finally:
-        env.close()
+        close(env)
 
 
 def _play_again(config: Config, seconds: float) -> Verdict:
@@ -66,7 +66,7 @@ def _play_again(config: Config, seconds: float) -> Verdict:
     if verdict.says or not verdict.in_time:
         # else the test has closed them
         for env in pair:
-            env.close()
+            close(env)
     return verdict
 
 
