@@ -8,6 +8,7 @@ import re
 import warnings
 
 import faulty_envs
+import faulty_games
 import pytest
 
 from sfmarl.command.cli import main
@@ -17,16 +18,18 @@ from sfmarl.envs.checks.guarded import run_guarded
 from sfmarl.errors import UsageError
 
 
+def named(name: str) -> str:
+    return f"{'faulty_games' if hasattr(faulty_games, name) and name != 'Sound' else 'faulty_envs'}:{name}"
+
+
 def checked(name: str, seconds: float = 3.0, **settings):
-    return check_env(Config(f"faulty_envs:{name}", **settings), max_seconds=seconds, max_episodes=12)
+    return check_env(Config(named(name), **settings), max_seconds=seconds, max_episodes=12)
 
 
 SOUND = ["Sound", "SoundMasked", "SoundBox", "SoundTurns", "SoundSingle"]
 
 
-@pytest.mark.parametrize(
-    "env", [*(f"faulty_envs:{name}" for name in SOUND), "mpe2.simple_spread_v3", "CartPole-v1", "games/recall"]
-)
+@pytest.mark.parametrize("env", [*map(named, SOUND), "mpe2.simple_spread_v3", "CartPole-v1", "games/recall"])
 def test_sound_environments_pass_without_a_warning(env):
     found = check_env(Config(env), max_seconds=3.0, max_episodes=12)
     assert (found.warnings, found.problems) == ([], [])
@@ -180,6 +183,6 @@ def test_the_share_of_the_environment_is_not_guessed_where_there_are_convolution
 def test_policies_are_told_and_have_to_fit():
     found = checked("SoundTurns", 0.5, policies={"x_0": "main", "x_1": "main"})
     assert "team 'x_1': played by policy 'main'" in found.facts
-    with pytest.raises(UsageError, match="'x_7', but the teams of faulty_envs:SoundTurns are x_0, x_1"):
+    with pytest.raises(UsageError, match="'x_7', but the teams of faulty_games:SoundTurns are x_0, x_1"):
         checked("SoundTurns", 0.5, policies={"x_7": "main"})
     assert main(["check-env", "faulty_envs:Sound", "--seconds", "0"]) == 2
