@@ -12,12 +12,13 @@ from sfmarl.command.launching import launch
 
 class Meet(ParallelEnv):  # two agents on a line of eight cells earn 1 for every step at whose end they share a cell
     possible_agents = ("agent_0", "agent_1")
+    sight, moves = spaces.Box(0, 7, (2,), np.float32), spaces.Discrete(3)
 
     def observation_space(self, agent):
-        return spaces.Box(0, 7, (2,), np.float32)
+        return self.sight
 
     def action_space(self, agent):
-        return spaces.Discrete(3)
+        return self.moves
 
     def reset(self, seed=None, options=None):
         self.np_random = np.random.default_rng(seed) if seed is not None else self.np_random

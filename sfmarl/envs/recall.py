@@ -27,14 +27,16 @@ class Recall(ParallelEnv):
         self.np_random = np.random.default_rng()
         self._cue: dict[str, int] = {}
         self._t = 0
+        self._observation_space = spaces.Box(0.0, 1.0, (cues + 1,), np.float32)
+        self._action_spaces = {agent: spaces.Discrete(cues) for agent in self.possible_agents}
 
     def observation_space(self, agent: str) -> spaces.Box:
         """Return Box(0, 1, [cues + 1])."""
-        return spaces.Box(0.0, 1.0, (self.cues + 1,), np.float32)
+        return self._observation_space
 
     def action_space(self, agent: str) -> spaces.Discrete:
         """Return Discrete(cues)."""
-        return spaces.Discrete(self.cues)
+        return self._action_spaces[agent]
 
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
         """Draw every agent's cue and show it."""

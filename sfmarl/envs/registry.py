@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -71,12 +72,20 @@ def probe_env(config: Config) -> Probe:
     try:
         if isinstance(env, TurnEnv):
             _require_auto_teams(config, env.spec, "native turn-based")
-            return Probe(replace(env.spec, env=config.env), ())
-        # what sets an AECEnv apart: agents are iterated over, one at a time
-        look = probe_turns if hasattr(env, "agent_iter") else probe
-        return look(env, config.env, config.teams)
-    finally:
+            found = Probe(replace(env.spec, env=config.env), ())
+        else:
+            # what sets an AECEnv apart: agents are iterated over, one at a time
+            look = probe_turns if hasattr(env, "agent_iter") else probe
+            found = look(env, config.env, config.teams)
+    except BaseException:
+        with contextlib.suppress(Exception):
+            env.close()
+        raise
+    try:
         env.close()
+    except Exception as error:
+        raise UsageError(f"{config.env} failed in close(): {error!r}") from error
+    return found
 
 
 def make_env(config: Config, render_mode: str | None = None) -> Any:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import warnings
 
 import faulty_envs
+import faulty_games
 import pytest
 
 from sfmarl.command.cli import main
@@ -16,14 +18,18 @@ from sfmarl.envs.checks.guarded import run_guarded
 from sfmarl.errors import UsageError
 
 
+def named(name: str) -> str:
+    return f"{'faulty_games' if hasattr(faulty_games, name) and name != 'Sound' else 'faulty_envs'}:{name}"
+
+
 def checked(name: str, seconds: float = 3.0, **settings):
-    return check_env(Config(f"faulty_envs:{name}", **settings), max_seconds=seconds, max_episodes=12)
+    return check_env(Config(named(name), **settings), max_seconds=seconds, max_episodes=12)
 
 
 SOUND = ["Sound", "SoundMasked", "SoundBox", "SoundTurns", "SoundSingle"]
 
 
-@pytest.mark.parametrize("env", [*(f"faulty_envs:{name}" for name in SOUND), "mpe2.simple_spread_v3", "CartPole-v1"])
+@pytest.mark.parametrize("env", [*map(named, SOUND), "mpe2.simple_spread_v3", "CartPole-v1", "games/recall"])
 def test_sound_environments_pass_without_a_warning(env):
     found = check_env(Config(env), max_seconds=3.0, max_episodes=12)
     assert (found.warnings, found.problems) == ([], [])
@@ -93,6 +99,7 @@ REFUSED = {
     "GrowingState": r"state\(\) changes its shape from \(2,\) to \(3,\)",
     "InfiniteState": r"state\(\) is not finite \(episode 1, step 3\)",
     "InfiniteReward": "agent 'x_1': reward: expected a finite number, got inf",
+    "FourAnswers": "episode 1, step 30: not what PettingZoo asks for: .*not enough values",
     "Stranger": "agent 'y_0' is not in possible_agents",
 }
 
@@ -102,6 +109,11 @@ def test_a_fault_that_ends_a_run_is_a_problem(name):
     found = checked(name)
     assert not found.ok
     assert any(re.search(REFUSED[name], problem) for problem in found.problems), found.problems
+
+
+def test_an_environment_that_cannot_be_closed_is_refused():
+    with pytest.raises(UsageError, match=r"DoesNotClose failed in close\(\): OSError\('the window is gone'\)"):
+        checked("DoesNotClose")
 
 
 def test_slow_environments_are_stepped_no_longer_than_they_may(monkeypatch):
@@ -130,6 +142,12 @@ def test_somebody_elses_test_is_stopped_in_time_and_says_nothing(capsys):
     assert capsys.readouterr() == ("", "") and caught == []
 
 
+def test_somebody_elses_test_sees_the_signatures_of_the_environment():
+    env, seen = faulty_envs.NoOptions(), []
+    run_guarded(lambda: seen.append(inspect.signature(env.reset)), [env], 1.0)
+    assert list(seen[0].parameters) == ["seed"]
+
+
 def test_bare_assertions_are_told_by_their_source():
     def test():
         assert isinstance(3, dict)
@@ -156,9 +174,15 @@ def test_returns_and_speed_are_figures_in_json(capsys):
     assert json.loads(capsys.readouterr().out)["ok"] is False
 
 
+def test_the_share_of_the_environment_is_not_guessed_where_there_are_convolutions():
+    found = check_env(Config("space_envs:Seeing"), max_seconds=0.5)
+    assert found.data["speed"]["environment_share"] is None
+    assert any("depends on the convolutions" in fact for fact in found.facts)
+
+
 def test_policies_are_told_and_have_to_fit():
     found = checked("SoundTurns", 0.5, policies={"x_0": "main", "x_1": "main"})
     assert "team 'x_1': played by policy 'main'" in found.facts
-    with pytest.raises(UsageError, match="'x_7', but the teams of faulty_envs:SoundTurns are x_0, x_1"):
+    with pytest.raises(UsageError, match="'x_7', but the teams of faulty_games:SoundTurns are x_0, x_1"):
         checked("SoundTurns", 0.5, policies={"x_7": "main"})
     assert main(["check-env", "faulty_envs:Sound", "--seconds", "0"]) == 2

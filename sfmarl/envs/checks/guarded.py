@@ -68,6 +68,12 @@ def run_guarded(test: Callable[[], Any], envs: Sequence[Any], seconds: float) ->
     return Verdict(meter.steps, in_time, says[:LONGEST].rstrip("."), asserted, meter.call if says else "", remarks)
 
 
+def close(env: Any) -> None:
+    """Close an environment that was only looked at; the trainer's own play tells when that fails."""
+    with contextlib.suppress(Exception):
+        env.close()
+
+
 def _meter_calls(env: Any, meter: _Meter) -> None:
     """Have the instance count its steps, end at the deadline, and say which of its calls raised."""
 

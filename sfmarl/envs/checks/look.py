@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from sfmarl.config import Config
+from sfmarl.envs.checks.guarded import close
 from sfmarl.envs.checks.inspect import Inspector
 from sfmarl.envs.checks.report import CheckReport
 from sfmarl.envs.probe import Probe, TeamCodec, random_move
@@ -30,10 +31,13 @@ def look(report: CheckReport, config: Config, found: Probe, seconds: float) -> N
     try:
         kind = _TurnLook if found.spec.turn_based else _ParallelLook
         walk = kind(env, other, found)
-        walk.run(deadline)
+        try:
+            walk.run(deadline)
+        except (TypeError, ValueError, AttributeError, KeyError) as error:
+            walk.inspector.refuse("interface", f"{walk.inspector.where}: not what PettingZoo asks for: {error!r}")
     finally:
-        env.close()
-        other.close()
+        close(env)
+        close(other)
     walk.inspector.conclude(report)
     told = "see below" if walk.inspector.found_anything else "nothing to object to"
     report.facts.append(

@@ -14,7 +14,7 @@ from pettingzoo.test.seed_test import check_environment_deterministic
 
 from sfmarl.config import Config
 from sfmarl.envs.checks.consequences import consequence
-from sfmarl.envs.checks.guarded import Verdict, run_guarded
+from sfmarl.envs.checks.guarded import Verdict, close, run_guarded
 from sfmarl.envs.checks.report import CheckReport
 from sfmarl.envs.probe import Probe
 from sfmarl.envs.registry import make_env
@@ -56,7 +56,7 @@ def run_official(report: CheckReport, config: Config, found: Probe, seconds: flo
             test = partial(parallel_api_test, env, num_cycles=CYCLES)
             tell("PettingZoo's parallel_api_test", run_guarded(test, [env], seconds))
     finally:
-        env.close()
+        close(env)
 
 
 def _play_again(config: Config, seconds: float) -> Verdict:
@@ -66,7 +66,7 @@ def _play_again(config: Config, seconds: float) -> Verdict:
     if verdict.says or not verdict.in_time:
         # else the test has closed them
         for env in pair:
-            env.close()
+            close(env)
     return verdict
 
 
@@ -77,16 +77,17 @@ def _seed_actions(env: Any) -> None:
 
 
 def _tell(report: CheckReport, test: str, verdict: Verdict, *, reproducible: bool, masked_by_info: bool) -> None:
+    steps = f"{verdict.steps} step{'' if verdict.steps == 1 else 's'}"
     if not verdict.says:
         stopped = "" if verdict.in_time else ", then there was no time left"
-        report.facts.append(f"{test}: passed ({verdict.steps} steps{stopped}){_remarks(verdict)}")
+        report.facts.append(f"{test}: passed ({steps}{stopped}){_remarks(verdict)}")
         return
     if SHARED_SPACES in verdict.says:
         report.facts.append(f"{test}: cannot tell, because agents or copies share one action space object")
         return
     refuses, meaning = consequence(verdict, reproducible=reproducible, masked_by_info=masked_by_info)
     raised = f" in {verdict.call}" if verdict.call else ""
-    sentence = f'{test} fails{raised} after {verdict.steps} steps: "{verdict.says}". Here {meaning}'
+    sentence = f'{test} fails{raised} after {steps}: "{verdict.says}". Here {meaning}'
     (report.problems if refuses else report.warnings).append(sentence)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from sfmarl.envs.checks.play import Play
 from sfmarl.envs.checks.report import CheckReport
-from sfmarl.specs import EnvSpec, TeamSpec
+from sfmarl.specs import EnvSpec, TeamSpec, is_image
 from sfmarl.statistics import mean_interval
 
 TRAINER_SECONDS = 5e-6
@@ -58,7 +58,7 @@ def report_play(report: CheckReport, spec: EnvSpec, play: Play) -> None:
         f"team {name!r}: its agents' rewards cancel out; opponents need policies of their own (--teams each)"
         for name in sorted(play.opposed)
     ]
-    _report_speed(report, play)
+    _report_speed(report, spec, play)
 
 
 def _report_episodes(report: CheckReport, spec: EnvSpec, play: Play) -> None:
@@ -98,20 +98,24 @@ def _moments(values: np.ndarray) -> dict[str, Any]:
     return mean_interval(values).to_json() | spread
 
 
-def _report_speed(report: CheckReport, play: Play) -> None:
+def _report_speed(report: CheckReport, spec: EnvSpec, play: Play) -> None:
     if not play.agent_steps:
         return
     env_rate, agent_rate = play.steps / play.seconds, play.agent_steps / play.seconds
-    per_step = play.seconds / play.agent_steps
-    share = per_step / (per_step + TRAINER_SECONDS)
-    advice = (
-        "so cores for rollout workers are what makes a run faster" if share > 0.5 else "so learning is what it costs"
-    )
-    report.facts.append(
-        f"speed: {env_rate:,.0f} env-steps/s, {agent_rate:,.0f} agent-steps/s on one core. Everything else takes the "
-        f"trainer about {1e6 * TRAINER_SECONDS:.0f} us of CPU per agent-step with a small network: the environment "
-        f"would be {share:.0%} of a run's CPU time, {advice}"
-    )
+    speed = f"speed: {env_rate:,.0f} env-steps/s, {agent_rate:,.0f} agent-steps/s on one core"
+    share = None
+    if any(is_image(team.obs.shape) or any(part.is_image for part in team.obs.parts) for team in spec.teams):
+        report.facts.append(
+            f"{speed}; what the rest of a run costs depends on the convolutions (a GPU is meant for them)"
+        )
+    else:
+        per_step = play.seconds / play.agent_steps
+        share = per_step / (per_step + TRAINER_SECONDS)
+        advice = "more cores for rollout workers make a run faster" if share > 0.5 else "learning sets the pace"
+        report.facts.append(
+            f"{speed}. Everything else takes about {1e6 * TRAINER_SECONDS:.0f} us of CPU per agent-step with a small "
+            f"network, so the environment would be {share:.0%} of a run's CPU time: {advice}"
+        )
     report.data["speed"] = {
         "env_steps_per_second": env_rate,
         "agent_steps_per_second": agent_rate,
