@@ -9,7 +9,7 @@ STAMP   := $(VENV)/.sfmarl-installed
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-all lint format bench clean
+.PHONY: help train test test-all lint format bench learn clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' Makefile
@@ -37,6 +37,9 @@ format: $(STAMP) ## Rewrite the sources in the project's format
 bench: $(STAMP) ## Measure throughput beside this machine's roofline
 	$(BIN)/python benchmarks/throughput.py $(ARGS)
 
+learn: $(VENV)/.sfmarl-learn ## Train one task of every kind, three seeds each, and print a table (hours)
+	$(BIN)/python benchmarks/learn.py $(ARGS)
+
 clean: ## Remove caches and build leftovers; .venv and runs/ stay
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
@@ -52,4 +55,8 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 
 $(VENV)/.sfmarl-envs: $(STAMP)
 	$(INSTALL) -e '.[dev,envs]'
+	@touch $@
+
+$(VENV)/.sfmarl-learn: $(VENV)/.sfmarl-envs
+	$(INSTALL) -e '.[dev,envs,open_spiel]'
 	@touch $@

@@ -36,6 +36,7 @@ def main() -> None:
     parser.add_argument("suite", choices=SUITES)
     parser.add_argument("--only", nargs="+", metavar="RECIPE", help="recipes to train [all of the suite]")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
+    parser.add_argument("--env-steps", type=int, help="of every run [each recipe's own]")
     parser.add_argument("--force", action="store_true", help="train anew what is in the JSON already")
     parser.add_argument("--results", type=Path, default=HERE / "results", help="where JSON and report go")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where run directories go")
@@ -52,7 +53,8 @@ def main() -> None:
                 continue
             name = f"{args.suite}-{recipe}-s{seed}-{time.strftime('%Y%m%d-%H%M%S')}"
             print(f"{args.suite}: {recipe}, seed {seed}", flush=True)
-            result = train(replace(suite.recipes[recipe][0](), seed=seed, run_dir=args.runs / name))
+            config = replace(suite.recipes[recipe][0](), seed=seed, run_dir=args.runs / name)
+            result = train(config if args.env_steps is None else replace(config, env_steps=args.env_steps))
             # read again: another process may have added runs in the meantime
             runs = read_runs(path) | {(recipe, seed): about_run(recipe, result)}
             write_runs(path, runs)

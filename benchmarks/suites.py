@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import runpy
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from sfmarl import Config
 from sfmarl.config import Mode
@@ -28,7 +30,9 @@ class Suite:
 
 
 def launch_config(script: str) -> Config:
-    """Return the settings of launch/`script`.py."""
+    """Return the settings of launch/`script`.py, which may name code in itself: launch/ is importable from now on."""
+    if str(LAUNCH) not in sys.path:
+        sys.path.append(str(LAUNCH))
     return runpy.run_path(str(LAUNCH / f"{script}.py"))["CONFIG"]
 
 
@@ -45,6 +49,11 @@ def _native(mode: Mode = "async", returns: str = "vtrace", ring: int = 2) -> Con
         batch_size=every_lane,
         eval_env_steps=100_000,
     )
+
+
+def _sharing(sharing: str, critic: Literal["own", "state"]) -> Config:
+    config = launch_config("spread_sharing")
+    return replace(config, sharing=sharing, hp=replace(config.hp, critic=critic))
 
 
 SUITES: dict[str, Suite] = {
@@ -68,6 +77,17 @@ SUITES: dict[str, Suite] = {
             "async-vtrace": (_native, "asynchronous, ring of two slots, lag corrected by V-trace"),
             "async-vtrace-ring3": (lambda: _native(ring=3), "the same with a ring of three slots: more lag"),
             "async-gae": (lambda: _native(returns="gae"), "ring of two slots, lag left to the clipped ratio alone"),
+        },
+    ),
+    "sharing": Suite(
+        "Parameter sharing and the central critic, native simple_spread, N = 3, 2M env-steps, asynchronous",
+        "launch/spread_sharing.py and the other corners: one set of parameters that is told which agent it is, or one "
+        "per agent; a critic of the team's observations, or of the agent's own.",
+        {
+            "full-central": (lambda: _sharing("full", "state"), "one set of parameters, central critic"),
+            "full-own": (lambda: _sharing("full", "own"), "one set of parameters, each agent's critic sees its own"),
+            "none-central": (lambda: _sharing("none", "state"), "one set per agent, central critics"),
+            "none-own": (lambda: _sharing("none", "own"), "one set per agent, own critics: independent learners"),
         },
     ),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Sequence
@@ -81,8 +82,16 @@ class CheckEnvArguments:
     """Latest observations that an agent sees side by side."""
     teams: str = "auto"
     """Who acts with one policy: auto | each | all | a JSON object {team: [agents]}."""
+    policies: dict[str, str] = field(default_factory=dict)
+    """Team -> policy name, as for train: do they fit?"""
+    frame_stack: int = 1
+    """Latest observations that an agent sees side by side."""
     imports: tuple[str, ...] = ()
     """Your own modules or .py files, imported first."""
+    seconds: float = 10.0
+    """Time for all checks together; an environment's steps are never interrupted, and building it comes on top."""
+    json: bool = False
+    """Print one JSON object instead of sentences."""
 
 
 @dataclass
@@ -132,8 +141,13 @@ def _check_env(words: Sequence[str]) -> int:
     arguments = parse(CheckEnvArguments, words, prog="sfmarl check-env")
     from sfmarl.envs.check import check_env
 
-    report = check_env(Config(**vars(arguments)))
-    print(*report.lines(), sep="\n")
+    if not (arguments.seconds > 0 and arguments.frame_stack >= 1):
+        raise UsageError("check-env needs --seconds above 0 and a --frame-stack of at least 1.")
+    settings = {name: value for name, value in vars(arguments).items() if name not in ("seconds", "json")}
+    # what an environment prints is not part of the report
+    with contextlib.redirect_stdout(sys.stderr):
+        report = check_env(Config(**settings), arguments.seconds)
+    print(json.dumps(report.to_json()) if arguments.json else "\n".join(report.lines()))
     return 0 if report.ok else 1
 
 

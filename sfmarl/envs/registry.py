@@ -91,13 +91,14 @@ def make_env(config: Config, render_mode: str | None = None) -> Any:
 
 
 def make_envs(
-    config: Config, num_envs: int, seeds: Sequence[int], render_mode: str | None = None
+    config: Config, num_envs: int, seeds: Sequence[int], render_mode: str | None = None, found: Probe | None = None
 ) -> VectorEnv | list[TurnEnv]:
     """Return `num_envs` copies of the environment of `config` as the data plane steps them.
 
     All agents act at once: one VectorEnv; `seeds[e]` goes to the first reset of copy e, later resets continue its own
     random stream. Agents take turns: a list of TurnEnvs, whose first resets the caller gives their seeds. `render_mode`
-    goes to the constructor. Raises UsageError like `load_spec`, RunError when a further copy cannot be built.
+    goes to the constructor; `found` is what `probe_env` said, if somebody has asked it before. Raises UsageError like
+    `load_spec`, RunError when a further copy cannot be built.
     """
     if len(seeds) != num_envs:
         raise ValueError(f"{num_envs} envs need as many seeds, got {len(seeds)}")
@@ -106,7 +107,7 @@ def make_envs(
         if render_mode is not None:
             raise UsageError(f"{config.env} is a native vector environment, which cannot render")
         return _build_vector(factory, config, num_envs, list(seeds))
-    found = probe_env(config)
+    found = found or probe_env(config)
     wanted = parse_info_metrics(config.info_metrics)
     if wanted and not found.codecs:
         raise UsageError(f"{config.env} writes its own rows and has no infos: leave out info_metrics")
@@ -121,17 +122,19 @@ def make_envs(
     return envs
 
 
-def make_vector_env(config: Config, num_envs: int, seeds: Sequence[int], render_mode: str | None = None) -> VectorEnv:
+def make_vector_env(
+    config: Config, num_envs: int, seeds: Sequence[int], render_mode: str | None = None, found: Probe | None = None
+) -> VectorEnv:
     """Return `make_envs` of an environment whose agents act at once. Raises UsageError when they take turns."""
-    envs = make_envs(config, num_envs, seeds, render_mode)
+    envs = make_envs(config, num_envs, seeds, render_mode, found)
     if isinstance(envs, list):
         raise UsageError(f"{config.env} is turn-based: its agents do not act at once")
     return envs
 
 
-def make_turn_envs(config: Config, num_envs: int) -> list[TurnEnv]:
+def make_turn_envs(config: Config, num_envs: int, found: Probe | None = None) -> list[TurnEnv]:
     """Return `make_envs` of an environment whose agents take turns. Raises UsageError when they act at once."""
-    envs = make_envs(config, num_envs, range(num_envs))
+    envs = make_envs(config, num_envs, range(num_envs), found=found)
     if not isinstance(envs, list):
         envs.close()
         raise UsageError(f"{config.env} is not turn-based: all its agents act at once")

@@ -16,6 +16,7 @@ from sfmarl.algorithms import get_algorithm
 from sfmarl.config import Config
 from sfmarl.envs.infos import parse_info_metrics
 from sfmarl.errors import UsageError, nearest
+from sfmarl.fit import require_same_spaces, teams_by_policy
 from sfmarl.players import Learning, Script, resolve_players
 from sfmarl.specs import EnvSpec, TeamSpec
 from sfmarl.workers.shaping import find_shape
@@ -84,16 +85,12 @@ def validate_for_env(config: Config, spec: EnvSpec, num_workers: int) -> None:
     unknown agents, one policy for teams that observe or act differently, a global state that does not exist, and a
     batch that could never be full.
     """
-    names = [team.name for team in spec.teams]
-    teams_of: dict[str, list[TeamSpec]] = {}
-    _check_policies(config, spec, names)
-    for team in spec.teams:
-        teams_of.setdefault(config.policies.get(team.name, team.name), []).append(team)
+    teams_of = teams_by_policy(config.policies, spec)
     _check_roles(config, spec)
     _check_turns(config, spec)
     for policy, player in resolve_players(config, spec).items():
         if not isinstance(player, Script):
-            _check_same_spaces(policy, teams_of[policy])
+            require_same_spaces(policy, teams_of[policy])
         if isinstance(player, Learning):
             _check_own_hyperparameters(policy, player)
             _check_batch(config, spec, policy, teams_of[policy], num_workers)
@@ -118,24 +115,6 @@ def _check_turns(config: Config, spec: EnvSpec) -> None:
             f"team_reward = {config.team_reward}, but the agents of {spec.env} take turns: there is no step at which a "
             "team's rewards could be added up. Take team_reward = env."
         )
-
-
-def _check_policies(config: Config, spec: EnvSpec, teams: list[str]) -> None:
-    """Raise UsageError for unknown teams, and where a team that was left out would slip into another one's policy."""
-    for unknown in sorted(config.policies.keys() - set(teams)):
-        raise UsageError(
-            f"policies names the team {unknown!r}, but the teams of {spec.env} are {', '.join(teams)}."
-            f"{nearest(unknown, teams)}"
-        )
-    for team, policy in config.policies.items():
-        if not policy.strip():
-            raise UsageError(f"policies gives team {team!r} no policy: write {team}=NAME.")
-        if policy != team and policy in teams and policy not in config.policies:
-            raise UsageError(
-                f"policies gives team {team!r} the policy {policy!r}, and leaves out team {policy!r}, whose own policy "
-                f"would have that name, too. Name both ({team}={policy} {policy}={policy} shares one), or choose "
-                "another name."
-            )
 
 
 def _check_roles(config: Config, spec: EnvSpec) -> None:
@@ -292,19 +271,3 @@ def _check_free(run_dir: Path) -> None:
         raise UsageError(
             f"run directory {run_dir} exists already. Choose another --run-dir, or continue it: sfmarl resume {run_dir}"
         )
-
-
-def _check_same_spaces(policy: str, teams: list[TeamSpec]) -> None:
-    first = teams[0]
-    for other in teams[1:]:
-        if _interface(first) != _interface(other):
-            raise UsageError(
-                f"policy {policy!r} cannot play both {first.name!r} and {other.name!r}: their sizes, observations or "
-                "actions differ. Give each team a policy of its own."
-            )
-
-
-def _interface(team: TeamSpec) -> tuple:
-    act = team.action
-    bounds = tuple(None if bound is None else bound.tobytes() for bound in (act.low, act.high))
-    return len(team.agents), team.obs, team.has_mask, act.kind, act.nvec, act.start, act.env_shape, act.parts, bounds

@@ -9,8 +9,8 @@ from scripted_aec import ChaosTurns
 from scripted_envs import ChaosEnv, ScriptedEnv
 
 from sfmarl.config import Config
-from sfmarl.envs.check import check_env, half_interval
-from sfmarl.envs.describe import memory_facts
+from sfmarl.envs.check import check_env
+from sfmarl.envs.checks.describe import memory_facts
 from sfmarl.envs.registry import register_env
 from sfmarl.errors import UsageError
 from sfmarl.specs import ActionSpec, EnvSpec, ObsSpec, TeamSpec
@@ -136,12 +136,6 @@ def test_endless_episodes_are_a_warning():
     register_env("test/endless", scripted(Endless), "never ends")
     found = check_env(Config("test/endless"), max_seconds=0.2)
     assert any("no episode ended" in warning for warning in found.warnings)
-
-
-def test_half_interval():
-    values = np.array([1.0, 2.0, 3.0, 4.0])
-    assert half_interval(values) == pytest.approx(1.96 * np.sqrt(5 / 3) / 2)
-    assert np.isnan(half_interval(values[:1]))
 
 
 def test_a_turn_based_environment():

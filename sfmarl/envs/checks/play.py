@@ -19,6 +19,10 @@ class Play:
     """Env-steps of each finished episode."""
     steps: int = 0
     """Env-steps taken."""
+    agent_steps: int = 0
+    """Actions of agents that were alive."""
+    longest_open: int = 0
+    """Env-steps of the longest episode that had not ended when the play stopped."""
     seconds: float = 0.0
     """Time they took."""
     terminated: int = 0

@@ -7,7 +7,8 @@ import time
 import numpy as np
 
 from sfmarl.config import Config
-from sfmarl.envs.random_play import Play
+from sfmarl.envs.checks.play import Play
+from sfmarl.envs.probe import Probe
 from sfmarl.envs.registry import make_turn_envs
 from sfmarl.envs.rows import new_obs_rows, random_actions
 from sfmarl.envs.turns import Turn, TurnEnv
@@ -38,32 +39,38 @@ class _Table:
         self.env.act(action[0, 0])
 
 
-def record_turns(config: Config, spec: EnvSpec, seed: int, steps: int) -> list[np.ndarray]:
-    """Return movers, observations and rewards of `steps` turns of one env with a fixed stream of actions."""
-    (env,) = make_turn_envs(config, 1)
+def record_turns(
+    config: Config, spec: EnvSpec, found: Probe | None, seed: int, steps: int, deadline: float
+) -> list[np.ndarray]:
+    """Return movers, rewards and observations of at most `steps` turns of one env with a fixed stream of actions.
+
+    One array per turn. No turn is begun after `deadline` (`time.perf_counter`).
+    """
+    (env,) = make_turn_envs(config, 1, found)
     table = _Table(env, spec, 0)
     record: list[np.ndarray] = []
     try:
         env.reset(seed)
-        for _ in range(steps):
+        while len(record) < steps and time.perf_counter() < deadline:
             turn = env.turn()
             if turn is None:
                 env.reset()
                 continue
-            record.append(np.array(turn, np.float64))
+            said = np.array(turn, np.float64)
             if turn.terminated or turn.truncated:
+                record.append(said)
                 env.act(None)
                 continue
-            record.append(table.observe(turn).copy())
+            record.append(np.concatenate([said, table.observe(turn).ravel()]))
             table.move(turn)
     finally:
         env.close()
     return record
 
 
-def play_turns(config: Config, spec: EnvSpec, max_seconds: float, max_episodes: int) -> Play:
+def play_turns(config: Config, spec: EnvSpec, found: Probe | None, max_seconds: float, max_episodes: int) -> Play:
     """Play one environment at random until either limit is reached."""
-    (env,) = make_turn_envs(config, 1)
+    (env,) = make_turn_envs(config, 1, found)
     table, play = _Table(env, spec, 1), Play.of(spec)
     deadline = time.perf_counter() + max_seconds
     try:
@@ -91,6 +98,7 @@ def _episode(table: _Table, spec: EnvSpec, play: Play, deadline: float) -> None:
         turn = env.turn()
         play.seconds += time.perf_counter() - start
         if turn is None:
+            play.longest_open = 0
             _finish(spec, play, returns, acted, length)
             return
         team, who = spec.teams[turn.seat], (turn.seat, turn.agent)
@@ -118,6 +126,8 @@ def _episode(table: _Table, spec: EnvSpec, play: Play, deadline: float) -> None:
         acted[turn.seat][turn.agent] = True
         length += 1
         play.steps += 1
+        play.agent_steps += 1
+        play.longest_open = length
 
 
 def _finish(spec: EnvSpec, play: Play, returns: list[np.ndarray], acted: list[np.ndarray], length: int) -> None:
