@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,12 +57,3 @@ def mean_interval(samples: ArrayLike, confidence: float = 0.95) -> Interval:
         return Interval(float(x[0]), math.nan, 1)
     half = float(t.ppf(0.5 + confidence / 2, n - 1) * x.std(ddof=1) / math.sqrt(n))
     return Interval(float(x.mean()), half, n)
-
-
-def mean_interval_over_seeds(samples: Sequence[ArrayLike], confidence: float = 0.95) -> Interval:
-    """Return mean and interval over training seeds: `samples[k]` holds the episodes of seed k.
-
-    A seed is one independent sample, its mean: episodes of one trained policy say nothing about the next training
-    (Agarwal et al. 2021, arXiv 2108.13264), so their number must not narrow the interval.
-    """
-    return mean_interval([float(np.mean(np.asarray(seed, dtype=np.float64))) for seed in samples], confidence)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sfmarl.statistics import Interval, mean_interval, mean_interval_over_seeds
+from sfmarl.statistics import Interval, mean_interval
 
 
 def test_against_scipy():
@@ -34,11 +34,6 @@ def test_too_few_samples():
     assert math.isnan(mean_interval([2.0]).half_width)
     assert math.isnan(mean_interval([]).mean)
     assert mean_interval([]).to_json() == {"mean": None, "half_width": None, "count": 0}
-
-
-def test_seeds_are_the_samples():
-    seeds = [np.full(200, value) + np.tile([-1, 1], 100) for value in (1.0, 2.0, 3.0)]
-    assert mean_interval_over_seeds(seeds) == mean_interval([1.0, 2.0, 3.0])
 
 
 @pytest.mark.parametrize(

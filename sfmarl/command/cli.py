@@ -78,8 +78,6 @@ class CheckEnvArguments:
     """Environment: `package.module` (mpe2.simple_spread_v3), `module:callable`, or a known name (`sfmarl list`)."""
     env_kwargs: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments of the environment: `N=3 max_cycles=25` or one JSON object."""
-    frame_stack: int = 1
-    """Latest observations that an agent sees side by side."""
     teams: str = "auto"
     """Who acts with one policy: auto | each | all | a JSON object {team: [agents]}."""
     policies: dict[str, str] = field(default_factory=dict)

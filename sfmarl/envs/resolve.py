@@ -89,6 +89,9 @@ class Factory:
             return self.build(**ours, **kwargs)
         except SfmarlError:
             raise
+        except ModuleNotFoundError as raised:
+            module = getattr(self.build, "__module__", None) or ""
+            raise UsageError(_needs(self.name, raised.name or str(raised), module)) from raised
         except Exception as raised:
             match = re.search(r"unexpected keyword argument '(\w+)'", str(raised))
             if isinstance(raised, TypeError) and match and match[1] in kwargs:
@@ -161,15 +164,25 @@ def _import(name: str, module: str) -> ModuleType:
     except ModuleNotFoundError as error:
         missing = error.name or module
         if module != missing and not module.startswith(missing + "."):
-            raise UsageError(f"{name} needs the package {missing!r}, which is not installed") from error
+            raise UsageError(_needs(name, missing, module)) from error
         raise UsageError(_no_module(name, module, missing)) from error
     except Exception as error:
         raise UsageError(f"{name}: importing {module} raised {type(error).__name__}: {error}") from error
 
 
+def _needs(name: str, missing: str, module: str = "") -> str:
+    """Say which package is missing and, where there is one, which extra installs it (setup.cfg)."""
+    family = re.match(r"pettingzoo\.(butterfly|classic|sisl)\b", module)
+    extra = family[1] if family else missing if missing in ("magent2", "supersuit") else None
+    hint = f": pip install 'sfmarl[{extra}]'" if extra else ""
+    return f"{name} needs the package {missing!r}, which is not installed{hint}"
+
+
 def _no_module(name: str, module: str, missing: str) -> str:
     """Say what is missing of `module`: the package, or a module or attribute inside it."""
     package, _, last = missing.rpartition(".")
+    if missing == "magent2":
+        return _needs(name, missing)
     if not package:
         return f"there is no environment {name!r}: no package {missing!r} is installed.{nearest(missing, ['mpe2'])}"
     try:

@@ -1,4 +1,4 @@
-"""`make learn` and its neighbours: tasks that can be planned, scores with known answers, verdicts, a prey that flees."""
+"""`make learn` and its neighbours: tasks that can be planned, scores with known answers, verdicts, a fleeing prey."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ def test_every_task_can_be_planned(name: str):
     try:
         plan = make_plan(config, load_spec(config))
     except UsageError as error:
-        assert "pip install" in str(error), "a missing package is named, with what installs it"
+        if "pip install" not in str(error):  # a missing package is named, with what installs it
+            raise
         pytest.skip(str(error))
     assert plan.batch_lanes[0] <= plan.plane.lanes_of_policy(0)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
+
 import gymnasium
 import numpy as np
 import pytest
@@ -178,6 +181,16 @@ def test_a_missing_dependency_is_named(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(UsageError, match="needs the package 'surely_not_installed', which is not installed"):
         load_spec(Config("needs_more:make"))
+    (tmp_path / "wraps.py").write_text("def make():\n    import supersuit\n")
+    monkeypatch.setitem(sys.modules, "supersuit", None)
+    with pytest.raises(UsageError, match=r"'supersuit', which is not installed: pip install 'sfmarl\[supersuit\]'"):
+        load_spec(Config("wraps:make"))
+    if importlib.util.find_spec("magent2") is None:
+        with pytest.raises(UsageError, match=r"'magent2', which is not installed: pip install 'sfmarl\[magent2\]'"):
+            load_spec(Config("magent2.environments.battle_v4"))
+    if importlib.util.find_spec("pymunk") is None:
+        with pytest.raises(UsageError, match=r"is not installed: pip install 'sfmarl\[butterfly\]'"):
+            load_spec(Config("pettingzoo.butterfly.pistonball_v6"))
     with pytest.raises(UsageError, match=r"importing breaks raised ZeroDivisionError") as caught:
         load_spec(Config("breaks:make"))
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
