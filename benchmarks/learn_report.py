@@ -62,12 +62,14 @@ def verdict(task: Task, runs: Sequence[Run]) -> str:
         # sums of rewards are exact only up to rounding
         reached = statistics.mean(values) >= task.gate - 1e-9 * abs(task.gate)
         return f">= {task.gate:g}: {'reached' if reached else 'MISSED'}"
-    if task.over:
-        gain = mean_interval([run["score"]["value"] - run["score"]["beside"][task.over] for run in runs])
-        if gain.count < 2:
-            return f"above {task.over}: {gain} (one seed has no interval)"
-        return f"above {task.over}: {'reached' if gain.mean - gain.half_width > 0 else 'MISSED'} ({gain})"
-    return "reported"
+    return "<br>".join(_above(other, runs) for other in task.over) or "reported"
+
+
+def _above(other: str, runs: Sequence[Run]) -> str:
+    gain = mean_interval([run["score"]["value"] - run["score"]["beside"][other] for run in runs])
+    if gain.count < 2:
+        return f"above {other}: {gain} (one seed has no interval)"
+    return f"above {other}: {'reached' if gain.mean - gain.half_width > 0 else 'MISSED'} ({gain})"
 
 
 def _values(runs: Sequence[Run]) -> list[float]:

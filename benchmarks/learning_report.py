@@ -76,7 +76,7 @@ def _figure(suite: Suite, grouped: dict[str, list[Run]], path: Path) -> None:
             "env-steps",
             "undiscounted team return",
             {
-                recipe: [np.array([point[:2] for point in run[curve]]) for run in runs]
+                recipe: [np.array([point[:2] for point in run[curve]], np.float64).reshape(-1, 2) for run in runs]
                 for recipe, runs in grouped.items()
             },
         )

@@ -25,8 +25,8 @@ class Task:
     """One line: what is learned, from which script, and what is known of it."""
     gate: float | None = None
     """Score that the mean over seeds has to reach."""
-    over: str = ""
-    """Name of a number beside the score: the interval over seeds of the difference has to lie above 0."""
+    over: tuple[str, ...] = ()
+    """Names of numbers beside the score: the intervals over seeds of the differences have to lie above 0."""
 
 
 def matrix_game(env: str, gamma: float = 0.5, **kwargs: float) -> Config:
@@ -64,7 +64,7 @@ TASKS: dict[str, Task] = {
         lambda: launch_config("tag_scripted_prey"),
         scores.above_random,
         "simple_tag, three predators learn to catch a scripted prey (launch/tag_scripted_prey.py)",
-        over="random",
+        over=("random",),
     ),
     "connect_four": Task(
         lambda: launch_config("connect_four"),
@@ -81,19 +81,19 @@ TASKS: dict[str, Task] = {
         continuous_spread,
         scores.above_start,
         "native simple_spread, N = 3, continuous actions; a planner that assigns landmarks scores -23 (discrete)",
-        over="start",
+        over=("start", "random"),
     ),
     "multiwalker": Task(
         lambda: launch_config("multiwalker"),
         scores.above_start,
         "multiwalker, continuous actions (launch/multiwalker.py)",
-        over="start",
+        over=("start", "random"),
     ),
     "pistonball": Task(
         lambda: launch_config("pistonball_mappo"),
         scores.above_start,
         "pistonball, grey pictures of 48 x 36 pixels, continuous actions (launch/pistonball_mappo.py)",
-        over="start",
+        over=("start", "random"),
     ),
     "lbf": Task(
         lambda: launch_config("lbf_mappo"),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from small import config
-from tiny_tasks import BLIND, CHANCE, LENGTH, OPTIMUM, POINTS, Answer, Highest
+from tiny_tasks import BLIND, CHANCE, LENGTH, PAID, POINTS, Answer, Highest
 
 from sfmarl.algorithms import get_algorithm
 from sfmarl.evaluation.evaluate import Evaluation, evaluate_run
@@ -17,11 +17,15 @@ from sfmarl.run.runner import train
 HP = {"hidden": (32,), "gamma": 0.9, "trace_lambda": 0.9, "lr": 5e-3}
 CONTINUOUS = {"gamma": 0.5, "entropy_coef": 0.0, "lr_schedule": "linear"}
 """The mean has to settle: smaller steps in the end, and no bonus for a wide distribution. Pay comes at once."""
+NEARLY = 0.95
+"""Share of the optimum that is asked for: actions are drawn, and the entropy bonus leaves a little doubt."""
 MEMORY = {"hidden": (16,), "actor_rnn": "gru", "critic_rnn": "gru", "rnn_size": 16, "minibatches": 2}
 
 
-def learned(run_dir: Path, algo: str, env_steps: int, greedy: bool = True, **settings: Any) -> Evaluation:
+def learned(run_dir: Path, algo: str, env_steps: int, greedy: bool = False, **settings: Any) -> Evaluation:
     """Train serially and return the evaluation of 64 episodes beside that of random play.
+
+    Actions are drawn: the most probable ones of a policy that has learned nothing may be right by luck.
 
     `a2c`, with its one pass over each batch, gets three times the env-steps and four times the step size.
     """
@@ -49,11 +53,11 @@ def presets(*slow: str) -> list[Any]:
 @pytest.mark.parametrize("algo", presets())
 @pytest.mark.parametrize("kind", ["discrete", "multi_discrete"])
 def test_what_is_seen_is_answered(algo, kind, tmp_path):
-    """Best return 8; an answer that does not depend on the context earns 2.7, a random one 2 and 1.3."""
+    """Best return 7; an answer that does not depend on the context earns 2.3, a random one 1.8 and 1.2."""
     env = {"env": "tests.runs.tiny_tasks:Answer", "env_kwargs": {"kind": kind}}
     found = learned(tmp_path / "run", algo, env_steps=8_000, **env)
-    assert means(found) == [OPTIMUM, OPTIMUM]
-    assert means(found.baseline) == pytest.approx([LENGTH * CHANCE[kind]] * 2, abs=0.8)
+    assert min(means(found)) > NEARLY * PAID
+    assert means(found.baseline) == pytest.approx([PAID * CHANCE[kind]] * 2, abs=0.8)
 
 
 @pytest.mark.parametrize("algo", presets("ippo", "mappo", "a2c"))
@@ -61,17 +65,17 @@ def test_continuous_answers_come_close(algo, tmp_path):
     """Best return 8, which only the exact points earn; the best constant action earns 4.1, a random one -1.3."""
     env = {"env": "tests.runs.tiny_tasks:Answer", "env_kwargs": {"kind": "continuous"}}
     hp = CONTINUOUS | {"minibatches": 1 if algo == "a2c" else 2}
-    found = learned(tmp_path / "run", algo, env_steps=14_000, hp=hp, **env)
-    assert min(means(found)) > 0.95 * OPTIMUM
+    found = learned(tmp_path / "run", algo, env_steps=14_000, greedy=True, hp=hp, **env)
+    assert min(means(found)) > NEARLY * LENGTH
     assert means(found.baseline) == pytest.approx([LENGTH * CHANCE["continuous"]] * 2, abs=0.8)
 
 
 @pytest.mark.parametrize("algo", presets("ippo", "a2c"))
 def test_masks_are_learned_from(algo, tmp_path):
-    """Best return 8. Random legal actions earn 4, one and the same action 3.2 (and an illegal one raises)."""
+    """Best return 7. Random legal actions earn 3.5, one and the same action 2.8 (and an illegal one raises)."""
     found = learned(tmp_path / "run", algo, env_steps=8_000, env="tests.runs.tiny_tasks:Highest")
-    assert means(found) == [OPTIMUM, OPTIMUM]
-    assert means(found.baseline) == pytest.approx([LENGTH * CHANCE["masked"]] * 2, abs=0.8)
+    assert min(means(found)) > NEARLY * PAID
+    assert means(found.baseline) == pytest.approx([PAID * CHANCE["masked"]] * 2, abs=0.8)
 
 
 @pytest.mark.parametrize("algo", presets("ippo", "mappo", "a2c"))
@@ -79,7 +83,7 @@ def test_what_was_seen_is_remembered(algo, tmp_path):
     """Best return 1. Without memory nobody earns more than 1/2 on average: what is asked for shows only once."""
     settings = {"env": "games/recall", "env_kwargs": {"delay": 2}, "hp": MEMORY}
     found = learned(tmp_path / "run", algo, env_steps=10_000, **settings)
-    assert means(found) == [1.0, 1.0]
+    assert min(means(found)) > NEARLY
     assert means(found.baseline) == pytest.approx([0.5, 0.5], abs=0.2)
 
 
@@ -91,7 +95,7 @@ def test_turns_are_learned_from(algo, tmp_path):
     """
     settings = {"policies": {"player_0": "main", "player_1": "main"}, "rollout": 8}
     found = learned(tmp_path / "run", algo, env_steps=6_000, env="tests.runs.tiny_tasks:OpenBetting", **settings)
-    assert means(found) == [3.0, 3.0]
+    assert min(means(found)) > NEARLY * 3
     assert means(found.baseline) == pytest.approx([1.5, 1.5], abs=0.4)
 
 
@@ -102,7 +106,7 @@ DIFFER = {"env": "sfmarl.envs.games:MatrixGame", "env_kwargs": {"payoff": [[0, 1
 def test_agents_alike_learn_to_differ(settings, tmp_path):
     """Both are paid 1 if their actions differ, and always see the same. Best return 8, by acting differently."""
     found = learned(tmp_path / "run", "mappo", env_steps=4_000, **DIFFER, **settings)
-    assert means(found) == [8.0, 8.0]
+    assert min(means(found)) > NEARLY * 8
 
 
 @pytest.mark.parametrize("greedy", [True, False])

@@ -1,7 +1,8 @@
 """Tasks that are learned within seconds and whose best score is known, one per kind of action, and one with masks.
 
-In all of them the observation, or the mask, says what to do now. The reward follows one step later (at once for
-continuous actions, and at the episode's end). Who ignores what it sees cannot score well: see `BLIND` and `CHANCE`.
+In all of them the observation, or the mask, says what to do now. The reward follows one step later (the last action is not
+paid), for continuous actions at once. Who ignores what it sees cannot score well: see `BLIND` and `CHANCE`; and who looks
+at immediate rewards only learns nothing where they are late.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from turn_games import Betting
 CONTEXTS = 3
 LENGTH = 8
 """Steps of an episode."""
-OPTIMUM = float(LENGTH)
-"""Best return of an agent: 1 for every step."""
+PAID = LENGTH - 1
+"""Actions of an episode that are paid, at best 1 each, where rewards are late; else all are."""
 
 POINTS = 0.7 * np.array([[1, 0], [-0.5, 0.75**0.5], [-0.5, -(0.75**0.5)]])
 """The continuous task's best action in each context: corners of a triangle around 0."""
@@ -74,9 +75,8 @@ class Task(ParallelEnv):
         self.time += 1
         over = self.time == LENGTH
         worth = {agent: self.worth(agent, action) for agent, action in actions.items()}
-        paid_now = over or not self.late
-        rewards = {agent: self.owed[agent] + (worth[agent] if paid_now else 0.0) for agent in worth}
-        self.owed = dict.fromkeys(worth, 0.0) if paid_now else worth
+        rewards = self.owed if self.late else worth
+        self.owed = worth
         seen = self.look()
         self.agents = [] if over else self.agents
         return seen, rewards, dict.fromkeys(worth, over), dict.fromkeys(worth, False), {agent: {} for agent in worth}
