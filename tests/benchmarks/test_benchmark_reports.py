@@ -88,6 +88,17 @@ def test_the_table_shows_every_seed_and_the_interval_over_seeds(tmp_path: Path):
     assert (tmp_path / "spread.png").stat().st_size > 1000
 
 
+def test_a_run_too_short_for_a_periodic_evaluation_has_an_empty_curve(tmp_path: Path):
+    import learning_report
+    from suites import SUITES
+
+    runs = [run_of("mappo", 1, -30.0) | {"evaluations": []}]
+
+    learning_report.write("spread", SUITES["spread"], runs, tmp_path)
+
+    assert (tmp_path / "spread.png").stat().st_size > 1000
+
+
 def test_a_report_without_runs_writes_nothing(tmp_path: Path):
     import learning_report
     from suites import SUITES
