@@ -1,8 +1,8 @@
 """Tasks that are learned within seconds and whose best score is known, one per kind of action, and one with masks.
 
 In all of them the observation, or the mask, says what to do now. The reward follows one step later (the last action is
-not paid), for continuous actions at once. Who ignores what it sees cannot score well: see `BLIND` and `CHANCE`. Who cares
-for immediate rewards only learns nothing where they are late.
+not paid), for continuous actions at once. Who ignores what it sees cannot score well: see `BLIND` and `CHANCE`. Who
+cares for immediate rewards only learns nothing where they are late.
 """
 
 from __future__ import annotations
