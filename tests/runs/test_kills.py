@@ -98,21 +98,34 @@ def test_the_budget_for_replacements_ends_the_run(tmp_path):
     assert not errors and not children("")
 
 
-def _start_cli(run_dir):
-    words = "train tests.runs.small:Slow --algo ippo --num-workers 2 --num-envs-per-worker 4 --env-steps 10000000"
-    words += f" --run-dir {run_dir} --log-seconds 0.5"
-    command = [sys.executable, "-m", "sfmarl", *words.split()]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+@pytest.fixture
+def start_cli():
+    """Start runs by the command line, each in a process group of its own; none outlives the test."""
+    started = []
+
+    def start(run_dir):
+        words = "train tests.runs.small:Slow --algo ippo --num-workers 2 --num-envs-per-worker 4 --env-steps 10000000"
+        words += f" --run-dir {run_dir} --log-seconds 0.5"
+        command = [sys.executable, "-m", "sfmarl", *words.split()]
+        pipe = subprocess.PIPE
+        started.append(subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True))
+        return started[-1]
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
 
 
 def _steps_recorded(run_dir):
     return (run_dir / "metrics.jsonl").exists() and (run_dir / "metrics.jsonl").stat().st_size
 
 
-def test_children_end_with_a_killed_parent(tmp_path):
+def test_children_end_with_a_killed_parent(start_cli, tmp_path):
     """kill -9 of the main process leaves no process and nothing in /dev/shm."""
     before = set(os.listdir("/dev/shm"))
-    process = _start_cli(tmp_path / "run")
+    process = start_cli(tmp_path / "run")
     wait_for(lambda: _steps_recorded(tmp_path / "run"))
     family = psutil.Process(process.pid).children(recursive=True)
     assert len([p for p in family if p.name().startswith("sf-")]) == 5
@@ -127,9 +140,9 @@ def test_children_end_with_a_killed_parent(tmp_path):
     [(signal.SIGINT, 130, True), (signal.SIGTERM, 143, False), (signal.SIGTERM, 143, True)],
     ids=["ctrl-c", "kill", "service manager"],
 )
-def test_a_signal_ends_the_run_in_order(number, code, group, tmp_path):
+def test_a_signal_ends_the_run_in_order(start_cli, number, code, group, tmp_path):
     """To the main process alone or to the whole process group: a checkpoint of what was learned, and nobody left."""
-    process = _start_cli(tmp_path / "run")
+    process = start_cli(tmp_path / "run")
     wait_for(lambda: _steps_recorded(tmp_path / "run"))
     family = psutil.Process(process.pid).children(recursive=True)
     if group:
@@ -144,8 +157,8 @@ def test_a_signal_ends_the_run_in_order(number, code, group, tmp_path):
     wait_for(lambda: not [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE])
 
 
-def test_ctrl_c_during_start_up(tmp_path):
-    process = _start_cli(tmp_path / "run")
+def test_ctrl_c_during_start_up(start_cli, tmp_path):
+    process = start_cli(tmp_path / "run")
     wait_for(lambda: (tmp_path / "run" / "config.json").exists())
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=90)
