@@ -59,7 +59,8 @@ def _sharing(sharing: str, critic: Literal["own", "state"]) -> Config:
 SUITES: dict[str, Suite] = {
     "spread": Suite(
         "mpe2 simple_spread, N = 3, 2M env-steps, asynchronous",
-        "The scripts of launch/. Random play scores -80, a planner that assigns landmarks -23.",
+        "The scripts of launch/, recorded with `--ring 3` (the default is 2 since) and before V-trace advantages were "
+        "standardised under their weights. Random play scores -80, a planner that assigns landmarks -23.",
         {
             "mappo": (lambda: launch_config("spread_mappo"), "launch/spread_mappo.py: central critic, V-trace"),
             "ippo": (lambda: launch_config("spread_ippo"), "launch/spread_ippo.py: own critic, V-trace"),
