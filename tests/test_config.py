@@ -13,7 +13,8 @@ import pytest
 from sfmarl.algorithms import get_algorithm
 from sfmarl.config import Config, default_run_dir
 from sfmarl.errors import UsageError
-from sfmarl.run.validate import validate, validate_for_env
+from sfmarl.run.validate import validate
+from sfmarl.run.validate_env import validate_for_env
 from sfmarl.specs import ActionSpec, EnvSpec, ObsSpec, TeamSpec
 from sfmarl.storage.config_file import from_json, read_config, write_config
 

@@ -40,7 +40,8 @@ from sfmarl.run.processes import END_SIGNALS
 from sfmarl.run.serial import SerialCrew
 from sfmarl.run.supervisor import ProcessCrew
 from sfmarl.run.training import Interrupted, Training
-from sfmarl.run.validate import validate, validate_for_env
+from sfmarl.run.validate import validate
+from sfmarl.run.validate_env import validate_for_env
 from sfmarl.statistics import Interval
 from sfmarl.storage import checkpoint
 from sfmarl.storage.config_file import read_config, write_config

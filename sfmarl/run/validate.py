@@ -15,10 +15,7 @@ import torch
 from sfmarl.algorithms import get_algorithm
 from sfmarl.config import Config
 from sfmarl.envs.infos import parse_info_metrics
-from sfmarl.errors import UsageError, nearest
-from sfmarl.fit import require_same_spaces, teams_by_policy
-from sfmarl.players import Learning, Script, resolve_players
-from sfmarl.specs import EnvSpec, TeamSpec
+from sfmarl.errors import UsageError
 from sfmarl.workers.shaping import find_shape
 
 _AT_LEAST: dict[str, float] = {
@@ -76,75 +73,6 @@ def validate(config: Config, *, new_run: bool = True) -> None:
     _check_user_code(config)
     if new_run and config.run_dir is not None:
         _check_free(config.run_dir)
-
-
-def validate_for_env(config: Config, spec: EnvSpec, num_workers: int) -> None:
-    """Check settings against the environment that was found, with `num_workers` rollout workers.
-
-    Raises UsageError for policies of unknown teams and mappings with holes, players that cannot be meant, roles of
-    unknown agents, one policy for teams that observe or act differently, a global state that does not exist, and a
-    batch that could never be full.
-    """
-    teams_of = teams_by_policy(config.policies, spec)
-    _check_roles(config, spec)
-    _check_turns(config, spec)
-    for policy, player in resolve_players(config, spec).items():
-        if not isinstance(player, Script):
-            require_same_spaces(policy, teams_of[policy])
-        if isinstance(player, Learning):
-            _check_own_hyperparameters(policy, player)
-            _check_batch(config, spec, policy, teams_of[policy], num_workers)
-    if config.state_source == "env" and spec.state_shape is None and not spec.state_is_joint:
-        raise UsageError(
-            f"state_source = 'env', but {spec.env} has no state(). Take state_source = 'joint' "
-            "(the team's observations side by side), or an algorithm without a central critic."
-        )
-
-
-def _check_turns(config: Config, spec: EnvSpec) -> None:
-    """Raise UsageError for settings that ask for the rewards of a whole team at once where agents take turns."""
-    if not spec.turn_based:
-        return
-    if config.death == "masked":
-        raise UsageError(
-            f"death = masked, but the agents of {spec.env} take turns: once dead, an agent has none at which it could "
-            "earn. Take death = terminal."
-        )
-    if config.team_reward != "env" and any(len(team.agents) > 1 for team in spec.teams):
-        raise UsageError(
-            f"team_reward = {config.team_reward}, but the agents of {spec.env} take turns: there is no step at which a "
-            "team's rewards could be added up. Take team_reward = env."
-        )
-
-
-def _check_roles(config: Config, spec: EnvSpec) -> None:
-    if config.sharing in ("full", "none"):
-        return
-    agents = [str(agent) for team in spec.teams for agent in team.agents]
-    if unknown := [name for name in json.loads(config.sharing) if name not in agents]:
-        raise UsageError(
-            f"sharing gives roles to {', '.join(map(repr, unknown))}, but the agents of {spec.env} are "
-            f"{', '.join(agents)}.{nearest(unknown[0], agents)}"
-        )
-
-
-def _check_batch(config: Config, spec: EnvSpec, policy: str, teams: list[TeamSpec], num_workers: int) -> None:
-    """Raise UsageError for a batch that the slots of `policy` cannot hold while a new slot is being filled.
-
-    A batch takes whole slots. The workers claim a ring position for all its lanes at once, so one that a batch took
-    only in part stays closed until the next batch: the batch must fit into the other `ring - 1` positions.
-    """
-    size = len(teams[0].agents)
-    agents = 1 if spec.turn_based else size
-    lanes = num_workers * config.num_envs_per_worker * len(teams) * (size if spec.turn_based else 1)
-    per_slot = config.rollout * agents
-    most = (config.ring - 1) * lanes
-    if -(-config.batch_size // per_slot) > most:
-        raise UsageError(
-            f"batch_size = {config.batch_size} can never be reached: policy {policy!r} can learn from at most "
-            f"{most * per_slot} agent-steps at once, (ring - 1) x {lanes} lanes x {per_slot} agent-steps of a slot. "
-            f"Take at most that, or raise ring, rollout, num_envs_per_worker or num_workers."
-        )
 
 
 def _check_words(config: Config) -> None:
@@ -242,13 +170,6 @@ def _check_hyperparameters(config: Config) -> None:
         )
     if config.hp is not None:
         check_types(config.hp)
-
-
-def _check_own_hyperparameters(policy: str, player: Learning) -> None:
-    try:
-        check_types(player.hp)
-    except UsageError as error:
-        raise UsageError(f"players: {policy!r}: {error}") from error
 
 
 def _check_device(config: Config) -> None:
