@@ -74,14 +74,19 @@ def resolve_players(config: Config, env: EnvSpec) -> dict[str, Player]:
     return players
 
 
-def leading_team(config: Config, env: EnvSpec) -> TeamSpec:
-    """Return the first team whose policy learns (the first, if none does): whose return says how well it does."""
+def learning_teams(config: Config, env: EnvSpec) -> list[TeamSpec]:
+    """Return the teams of `env` whose policy learns, in their order."""
 
     def learns(team: TeamSpec) -> bool:
         settings = config.players.get(config.policies.get(team.name, team.name), {})
         return "frozen" not in settings and "script" not in settings
 
-    return next(filter(learns, env.teams), env.teams[0])
+    return [team for team in env.teams if learns(team)]
+
+
+def leading_team(config: Config, env: EnvSpec) -> TeamSpec:
+    """Return the first team whose policy learns (the first, if none does): whose return says how well it does."""
+    return next(iter(learning_teams(config, env)), env.teams[0])
 
 
 def _player(config: Config, name: str, settings: Any) -> Player:

@@ -12,6 +12,7 @@ from sfmarl.config import Config
 from sfmarl.envs.registry import load_spec
 from sfmarl.envs.script import ScriptedPlayer, random
 from sfmarl.errors import RunError, UsageError
+from sfmarl.evaluation.evaluate import evaluate_run
 from sfmarl.players import Frozen, Script, frozen_from, load_frozen, resolve_players
 from sfmarl.run.runner import resume, train
 from sfmarl.storage.checkpoint import latest
@@ -262,3 +263,23 @@ def test_a_serial_run_with_players_that_draw_resumes_to_the_bit(env, tmp_path):
         latest(tmp_path / name).read_policy(learner).algorithm_state["tensors"] for name in ("whole", "parts")
     )
     assert not [name for name in whole if not torch.equal(whole[name], parts[name])]
+
+
+SEEN: list[int] = []
+
+
+def counted(obs, action_mask, team, rng):
+    SEEN.append(len(obs))
+    return np.zeros(obs.shape[:2], np.int32)
+
+
+def test_scripts_play_on_in_the_random_baseline(tmp_path):
+    """How much better than chance a team is depends on whom it plays: only the learners are replaced."""
+    save_run(tmp_path, settings(agent={"script": "tests.test_players:counted"}))
+    rows = {}
+    for baseline in (False, True):
+        SEEN.clear()
+        found = evaluate_run(tmp_path, episodes=2, random_baseline=baseline)
+        rows[baseline] = sum(SEEN)
+    assert rows[True] == 2 * rows[False] > 0
+    assert found.baseline.episodes == 2

@@ -15,7 +15,7 @@ from sfmarl.evaluation.evaluator import Evaluator, Player, Stopped
 from sfmarl.evaluation.policy import JointPolicy, load_policy
 from sfmarl.evaluation.result import Evaluation
 from sfmarl.fit import differences
-from sfmarl.players import scripted_teams
+from sfmarl.players import learning_teams, scripted_teams
 from sfmarl.seeding import seed_for
 from sfmarl.specs import EnvSpec
 from sfmarl.storage.checkpoint import Checkpoint
@@ -46,7 +46,8 @@ def evaluate(
 ) -> Evaluation:
     """Play `episodes` whole episodes of the environment of `config` with fixed players, one per team.
 
-    With `random_baseline` the same number of episodes is played with random legal actions, from the same seeds.
+    With `random_baseline` as many episodes are played from the same seeds in which the teams that learn act at random;
+    frozen policies and scripts play on.
     `stop` is asked before every step; once it returns True the environments are closed and Stopped is raised.
     Raises UsageError and RunError like `Evaluator`.
     """
@@ -58,9 +59,11 @@ def evaluate(
             pass
         if random_baseline:
             chance = {
-                t.name: ScriptedPlayer("random", t, seed_for(seed, "random", t.name)) for t in evaluator.spec.teams
+                team.name: ScriptedPlayer("random", team, seed_for(seed, "random", team.name))
+                for team in learning_teams(config, evaluator.spec)
             }
-            baseline = evaluate(config, chance, episodes, seed, greedy=False, stop=stop)
+            others = len(chance) < len(evaluator.spec.teams)
+            baseline = evaluate(config, {**players, **chance}, episodes, seed, greedy and others, stop=stop)
         return evaluator.result(checkpoint, baseline)
     finally:
         undo_threads()
