@@ -275,6 +275,8 @@ def counted(obs, action_mask, team, rng):
 
 def test_scripts_play_on_in_the_random_baseline(tmp_path):
     """How much better than chance a team is depends on whom it plays: only the learners are replaced."""
+    from tests.test_players import SEEN  # the module that the script's name means
+
     save_run(tmp_path, settings(agent={"script": "tests.test_players:counted"}))
     rows = {}
     for baseline in (False, True):

@@ -42,12 +42,12 @@ def test_a_killed_process_is_replaced(role, tmp_path, capsys):
     errors: list = []
     run_dir = tmp_path / "run"
     killer = kill_when_running(role, run_dir, errors)
-    result = train(config(run_dir, env="tests.runs.small:Slow", env_steps=12_000))
+    result = train(config(run_dir, env="tests.runs.small:Slow", env_steps=8_000))
     killer.join()
     assert not errors
-    assert result.summary["stopped_by"] == "finished" and result.summary["env_steps"] >= 12_000
+    assert result.summary["stopped_by"] == "finished" and result.summary["env_steps"] >= 8_000
     assert "was killed by SIGKILL; replaced" in capsys.readouterr().out
-    assert latest(run_dir).run_state["env_steps"] >= 12_000
+    assert latest(run_dir).run_state["env_steps"] >= 8_000
     assert not children("")
 
 
@@ -62,7 +62,7 @@ def test_a_killed_learner_goes_on_from_its_checkpoint(tmp_path):
 
     killer = threading.Thread(target=kill)
     killer.start()
-    train(config(run_dir, env="tests.runs.small:Slow", env_steps=12_000, checkpoint_seconds=0.5))
+    train(config(run_dir, env="tests.runs.small:Slow", env_steps=8_000, checkpoint_seconds=0.5))
     killer.join()
     after = latest(run_dir).read_policy("agent")
     assert after.policy_version > before[0].policy_version > 1
