@@ -28,7 +28,10 @@ class ActorStates:
         self._of_name: dict[str, Tensor] = {}
 
     def gather(self, wheres: Sequence[Where]) -> tuple[Tensor, np.ndarray]:
-        """Return (rnn state [B, A, S], is_first bool [B, A]) of the rows that wait for an action."""
+        """Return (rnn state [B, A, S], is_first bool [B, A]) of the rows that wait for an action.
+
+        The state of whole rows of a single block is the kept one itself, for the actor to overwrite.
+        """
         states = [self._rows(where) for where in wheres]
         for where, state in zip(wheres, states, strict=True):
             if isinstance(where, InBlock):
@@ -43,7 +46,8 @@ class ActorStates:
         for where in wheres:
             own, last = self._of_name[where.name], first + len(where.obs)
             if isinstance(where.rows, slice):
-                own.copy_(states[first:last])
+                if states is not own:  # a block that acted alone was overwritten in place
+                    own.copy_(states[first:last])
             else:
                 own[torch.from_numpy(where.rows)] = states[first:last]
             first = last
@@ -55,7 +59,7 @@ class ActorStates:
             self._of_name[where.name] = own
             if isinstance(where, InBlock):
                 self._recollect(where.block, own)
-        return own.clone() if isinstance(where.rows, slice) else own[torch.from_numpy(where.rows)]
+        return own if isinstance(where.rows, slice) else own[torch.from_numpy(where.rows)]
 
     def _recollect(self, block: Block, states: Tensor) -> None:
         """Fill in what the open slots of a block tell that this worker has not served before.
