@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -46,7 +47,7 @@ def look(report: CheckReport, config: Config, found: Probe, seconds: float) -> N
     )
 
 
-class _Look:
+class _Look(ABC):
     """One environment, a second copy of it, and random legal moves."""
 
     def __init__(self, env: Any, other: Any, found: Probe) -> None:
@@ -75,13 +76,13 @@ class _Look:
                 alive = self.turn()
                 self.steps += 1
 
+    @abstractmethod
     def turn(self) -> bool:
         """Make one env-step; return whether the episode goes on."""
-        raise NotImplementedError
 
+    @abstractmethod
     def begin(self, answer: Any) -> bool:
         """Take what reset() answered; return whether anybody is alive."""
-        raise NotImplementedError
 
     def _reset(self) -> bool:
         self._episode += 1
