@@ -19,7 +19,7 @@ ActionKind = Literal["discrete", "multi_discrete", "continuous"]
 
 
 IMAGE_MIN_SIDE = 8
-"""A smaller board is seen whole by the hidden layers, in a tenth of the time: connect four has 84 entries."""
+"""A smaller board is seen whole by the hidden layers: connect four has 84 entries."""
 
 
 def is_image(shape: tuple[int, ...]) -> bool:
