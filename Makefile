@@ -58,5 +58,5 @@ $(VENV)/.sfmarl-envs: $(STAMP)
 	@touch $@
 
 $(VENV)/.sfmarl-learn: $(VENV)/.sfmarl-envs
-	$(INSTALL) -e '.[dev,envs,open_spiel]'
+	$(INSTALL) -e '.[dev,envs,openspiel]'
 	@touch $@

@@ -34,7 +34,7 @@ def nash_conv(state: PolicyState) -> float:
         from open_spiel.python.algorithms.exploitability import nash_conv as of_policy
         from open_spiel.python.policy import TabularPolicy
     except ImportError as error:
-        raise UsageError(f"NashConv is computed by OpenSpiel: pip install 'sfmarl[open_spiel]' ({error})") from error
+        raise UsageError(f"NashConv is computed by OpenSpiel: pip install 'sfmarl[openspiel]' ({error})") from error
     game = pyspiel.load_game("leduc_poker")
     if state.spec.obs.shape != (game.information_state_tensor_size(),):
         raise UsageError(

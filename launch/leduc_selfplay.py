@@ -1,6 +1,6 @@
 """Self-play PPO in OpenSpiel's Leduc poker: one policy plays both seats.
 
-Needs `pip install 'sfmarl[open_spiel]'`. PettingZoo's `leduc_holdem_v4` has other stakes and shows no betting history:
+Needs `pip install 'sfmarl[openspiel]'`. PettingZoo's `leduc_holdem_v4` has other stakes and shows no betting history:
 there is no exploitability to look up for it. Here agents see OpenSpiel's own information states, so that a trained
 policy can be read off at every one of them and OpenSpiel computes its NashConv:
 
@@ -26,7 +26,7 @@ def load_game():
     try:
         import pyspiel
     except ImportError as error:
-        raise UsageError("Leduc poker is OpenSpiel's: pip install 'sfmarl[open_spiel]'") from error
+        raise UsageError("Leduc poker is OpenSpiel's: pip install 'sfmarl[openspiel]'") from error
     return pyspiel.load_game("leduc_poker")
 
 
