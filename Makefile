@@ -37,7 +37,7 @@ format: $(STAMP) ## Rewrite the sources in the project's format
 bench: $(STAMP) ## Measure throughput beside this machine's roofline
 	$(BIN)/python benchmarks/throughput.py $(ARGS)
 
-learn: $(VENV)/.sfmarl-learn ## Train one task of every kind, three seeds each, and print a table (hours)
+learn: $(VENV)/.sfmarl-envs ## Train one task of every kind, three seeds each, and print a table (hours)
 	$(BIN)/python benchmarks/learn.py $(ARGS)
 
 clean: ## Remove caches and build leftovers; .venv and runs/ stay
@@ -55,8 +55,4 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 
 $(VENV)/.sfmarl-envs: $(STAMP)
 	$(INSTALL) -e '.[dev,envs]'
-	@touch $@
-
-$(VENV)/.sfmarl-learn: $(VENV)/.sfmarl-envs
-	$(INSTALL) -e '.[dev,envs,openspiel]'
 	@touch $@

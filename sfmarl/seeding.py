@@ -10,13 +10,14 @@ import torch
 
 
 def seed_for(seed: int, *path: str | int) -> int:
-    """Derive a 32-bit seed for the consumer named by `path`, e.g. `seed_for(1, "env", worker, split, env)`.
+    """Derive a seed in [0, 2^31) for the consumer named by `path`, e.g. `seed_for(1, "env", worker, split, env)`.
 
     Equal arguments give equal seeds on every machine; different paths give statistically independent ones
     (NumPy's SeedSequence with the path as spawn key).
     """
     key = tuple(zlib.crc32(part.encode()) if isinstance(part, str) else part for part in path)
-    return int(np.random.SeedSequence(seed, spawn_key=key).generate_state(1)[0])
+    # environments hand it to C++ libraries whose seeds are signed ints (OpenSpiel's Hanabi)
+    return int(np.random.SeedSequence(seed, spawn_key=key).generate_state(1)[0] >> 1)
 
 
 def numpy_generator(env: Any) -> np.random.Generator | None:

@@ -24,10 +24,10 @@ def test_an_extra_is_found_by_the_name_it_is_written_with(name):
 
 
 def test_only_extras_that_exist_are_asked_for():
-    written = [ROOT / "Makefile", ROOT / "README.md", *(ROOT / "launch").rglob("*.py"), *(ROOT / "sfmarl").rglob("*.py")]
+    sources = [path for folder in ("launch", "sfmarl", "benchmarks") for path in (ROOT / folder).rglob("*.py")]
     asked = {
         name
-        for path in [*written, *(ROOT / "benchmarks").glob("*.py")]
+        for path in [ROOT / "Makefile", ROOT / "README.md", *sources]
         for names in re.findall(r"(?:sfmarl|-e '\.)\[([a-z0-9_,-]+)\]", path.read_text())
         for name in names.split(",")
     }

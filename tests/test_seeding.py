@@ -18,6 +18,11 @@ def test_seeds_depend_on_every_part_of_the_path():
     assert seeds == [seed_for(*path) for path in paths]
 
 
+def test_seeds_fit_a_signed_int():
+    seeds = [seed_for(1, "env", n) for n in range(200)]
+    assert min(seeds) >= 0 and 2**30 < max(seeds) < 2**31
+
+
 @pytest.mark.parametrize("bits", [np.random.PCG64, np.random.SFC64, np.random.MT19937, np.random.Philox])
 def test_numpy_streams_survive_json(bits):
     generator, other = np.random.Generator(bits(1)), np.random.Generator(bits(2))

@@ -170,10 +170,14 @@ def _import(name: str, module: str) -> ModuleType:
         raise UsageError(f"{name}: importing {module} raised {type(error).__name__}: {error}") from error
 
 
+_EXTRA_OF = {"magent2": "magent2", "supersuit": "supersuit", "shimmy": "openspiel", "pyspiel": "openspiel"}
+"""Package -> the extra that installs it, where the environment's family does not say so."""
+
+
 def _needs(name: str, missing: str, module: str = "") -> str:
     """Say which package is missing and, where there is one, which extra installs it (setup.cfg)."""
     family = re.match(r"pettingzoo\.(butterfly|classic|sisl)\b", module)
-    extra = family[1] if family else missing if missing in ("magent2", "supersuit") else None
+    extra = _EXTRA_OF.get(missing) or (family[1] if family else None)
     hint = f": pip install 'sfmarl[{extra}]'" if extra else ""
     return f"{name} needs the package {missing!r}, which is not installed{hint}"
 
