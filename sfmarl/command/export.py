@@ -26,6 +26,8 @@ class ExportArguments:
     """Only this policy [default: all]."""
     checkpoint: str = "best"
     """Which checkpoint: best | latest | a checkpoint's name or path."""
+    imports: tuple[str, ...] | None = None
+    """Modules or .py files to import instead of those that the run's config.json names."""
 
 
 def export(words: Sequence[str]) -> int:

@@ -14,7 +14,7 @@ from sfmarl.envs.infos import EpisodeInfos, parse_info_metrics
 from sfmarl.envs.parallel import ParallelVectorEnv
 from sfmarl.envs.probe import Probe, probe
 from sfmarl.envs.probe_turns import probe_turns
-from sfmarl.envs.resolve import Factory, pettingzoo_ids, resolve, sibling_modules
+from sfmarl.envs.resolve import Factory, pettingzoo_extra, pettingzoo_ids, resolve, sibling_modules
 from sfmarl.envs.turns import TurnEnv
 from sfmarl.envs.vector import VectorEnv
 from sfmarl.errors import RunError, UsageError
@@ -40,7 +40,7 @@ def list_envs() -> list[tuple[str, str]]:
     """Return (name, description): registered names, one per adapter, then what installed PettingZoo packages offer."""
     found: list[tuple[str, str]] = sorted(ENVS.entries()) + examples()
     found += [(name, "MPE2 particle world") for name in sibling_modules("mpe2")]
-    found += [(name, f"PettingZoo (pip install 'pettingzoo[{name.split('/')[0]}]')") for name in pettingzoo_ids()]
+    found += [(name, f"PettingZoo (pip install '{pettingzoo_extra(name)}')") for name in pettingzoo_ids()]
     return found
 
 

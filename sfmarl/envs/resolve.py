@@ -172,11 +172,20 @@ def _import(name: str, module: str) -> ModuleType:
 
 _EXTRA_OF = {"magent2": "magent2", "supersuit": "supersuit", "shimmy": "openspiel", "pyspiel": "openspiel"}
 """Package -> the extra that installs it, where the environment's family does not say so."""
+_FAMILIES = ("butterfly", "classic", "sisl")
+"""PettingZoo's families that have an extra of their name here."""
+
+
+def pettingzoo_extra(name: str) -> str:
+    """Return what pip installs for an id of PettingZoo's registries: `sfmarl[classic]`, `pettingzoo[atari]`."""
+    family = name.partition("/")[0]
+    extras = f"{family},openspiel" if name.startswith("classic/hanabi") else family
+    return f"sfmarl[{extras}]" if family in _FAMILIES else f"pettingzoo[{family}]"
 
 
 def _needs(name: str, missing: str, module: str = "") -> str:
     """Say which package is missing and, where there is one, which extra installs it (setup.cfg)."""
-    family = re.match(r"pettingzoo\.(butterfly|classic|sisl)\b", module)
+    family = re.match(rf"pettingzoo\.({'|'.join(_FAMILIES)})\b", module)
     extra = _EXTRA_OF.get(missing) or (family[1] if family else None)
     hint = f": pip install 'sfmarl[{extra}]'" if extra else ""
     return f"{name} needs the package {missing!r}, which is not installed{hint}"

@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -72,11 +72,13 @@ def export_run(
     out: str | Path | None = None,
     policy: str | None = None,
     checkpoint: str = "best",
+    imports: Sequence[str] | None = None,
     warn: Callable[[str], None] | None = None,
 ) -> list[Exported]:
     """Write the actors of a run or checkpoint as files that need no sfmarl, one per policy (or only `policy`).
 
     `out` is the file, default RUN/export/POLICY.pt or .onnx; of several policies each name is put before its suffix.
+    `imports` are modules and files to import instead of those that the run names.
     The file appears once it gives the actions that `load_policy` gives on random rows.
     Raises UsageError for what cannot be exported (no such policy, ONNX not installed), RunError when
     the file cannot be written or does not agree.
@@ -86,7 +88,7 @@ def export_run(
         raise UsageError(f"format = {format!r} is unknown. Use {' or '.join(SUFFIXES)}.")
     if format == "onnx":
         _require_onnx()
-    joint = load_policy(run_dir, checkpoint=checkpoint, warn=warn)
+    joint = load_policy(run_dir, checkpoint=checkpoint, imports=imports, warn=warn)
     names = joint.checkpoint.policy_names
     if policy is not None and policy not in names:
         raise UsageError(f"{run_dir} has no policy {policy!r}, only {', '.join(names)}.{nearest(policy, names)}")

@@ -256,7 +256,8 @@ def _announce(console: Console, plan: RunPlan, resumed: checkpoint.Checkpoint | 
     for note in notes:
         console.message(note, "warning")
     teams = ", ".join(f"{team.name} ({len(team.agents)} agents)" for team in plan.env.teams)
-    console.message(f"{config.algo} on {config.env}: {teams}; seed {config.seed}; {config.run_dir}")
+    algos = " + ".join(dict.fromkeys(learns.algo for learns in plan.learning))
+    console.message(f"{algos} on {config.env}: {teams}; seed {config.seed}; {config.run_dir}")
     console.message(
         f"{config.mode}: {spec.workers} rollout workers x {config.num_envs_per_worker} envs, "
         f"{spec.inference_workers} inference, {spec.policies} learner, device {plan.device}, "

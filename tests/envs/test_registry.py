@@ -272,6 +272,13 @@ def test_the_list_names_what_can_be_built():
     assert native == ["native/simple_spread"]
 
 
+def test_the_list_says_what_to_install():
+    about = dict(list_envs())
+    assert "'sfmarl[classic]'" in about["classic/chess-v6"] and "'sfmarl[sisl]'" in about["sisl/pursuit-v5"]
+    assert "'sfmarl[classic,openspiel]'" in about["classic/hanabi-v5"]
+    assert "'pettingzoo[atari]'" in about["atari/pong-v3"]
+
+
 def test_native_envs_have_fixed_teams_and_no_frames():
     with pytest.raises(UsageError, match=r"fixed teams \(agent\): use teams=auto"):
         load_spec(Config("native/simple_spread", teams="each"))

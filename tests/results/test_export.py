@@ -160,3 +160,14 @@ def test_onnx_without_its_packages_says_what_to_install(trained, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"needs onnx, onnxruntime, onnxscript: pip install 'sfmarl\[export\]'"):
         export_run(trained, "onnx")
+
+
+def test_a_users_file_that_moved_is_named_with_imports(tmp_path, capsys):
+    """The run remembers where the file was; `--imports` says where it is now."""
+    save_run(tmp_path / "run", SPREAD)
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    (tmp_path / "run" / "config.json").write_text(json.dumps({**config, "imports": [str(tmp_path / "gone.py")]}))
+    (tmp_path / "moved.py").write_text("")
+    assert main(["export", str(tmp_path / "run")]) == 2
+    assert "gone.py" in capsys.readouterr().err
+    assert main(["export", str(tmp_path / "run"), "--imports", str(tmp_path / "moved.py")]) == 0
