@@ -35,12 +35,12 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=TASKS, metavar="TASK", default=list(TASKS), help=", ".join(TASKS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--env-steps", type=int, help="of every run [each task's own]")
-    parser.add_argument("--episodes", type=int, default=200, help="of a score")
+    parser.add_argument("--episodes", type=int, help="of every score [each task's own]")
     parser.add_argument("--force", action="store_true", help="train anew what is in the JSON already")
     parser.add_argument("--results", type=Path, default=HERE / "results", help="where JSON and table go")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where run directories go")
     args = parser.parse_args()
-    if args.episodes < 4:
+    if args.episodes is not None and args.episodes < 4:
         parser.error("--episodes must be at least 4: scores have intervals, and some are of two seats")
 
     path = args.results / "learn.json"
@@ -68,7 +68,7 @@ def main() -> int:
     return 1 if missing else 0
 
 
-def measure(name: str, task: Task, seed: int, run_dir: Path, env_steps: int | None, episodes: int) -> dict[str, Any]:
+def measure(name: str, task: Task, seed: int, run_dir: Path, env_steps: int | None, episodes: int | None) -> dict[str, Any]:
     """Train one task with one seed and return what the report needs, in plain JSON types.
 
     Raises UsageError when a package is missing, RunError when the run fails.
@@ -85,7 +85,7 @@ def measure(name: str, task: Task, seed: int, run_dir: Path, env_steps: int | No
         "env_kwargs": summary["env_kwargs"],
         "algo": summary["algo"],
         "mode": summary["mode"],
-        "score": asdict(task.score(result, episodes)),
+        "score": asdict(task.score(result, episodes or task.episodes)),
         "env_steps": summary["env_steps"],
         "agent_steps": summary["agent_steps"],
         "wall_seconds": round(summary["wall_seconds"], 1),

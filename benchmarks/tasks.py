@@ -25,6 +25,8 @@ class Task:
     """One line: what is learned, from which script, and what is known of it."""
     gate: float | None = None
     """Score that the mean over seeds has to reach."""
+    episodes: int = 200
+    """Of the score: fewer where an environment is slow."""
     over: tuple[str, ...] = ()
     """Names of numbers beside the score: the intervals over seeds of the differences have to lie above 0."""
 
@@ -90,15 +92,17 @@ TASKS: dict[str, Task] = {
         over=("start", "random"),
     ),
     "multiwalker": Task(
-        lambda: launch_config("multiwalker"),
+        lambda: replace(launch_config("multiwalker"), env_steps=400_000),
         scores.above_start,
         "multiwalker, continuous actions (launch/multiwalker.py)",
+        episodes=48,
         over=("start", "random"),
     ),
     "pistonball": Task(
         small_pistonball,
         scores.above_start,
         "pistonball with 6 pistons, grey pictures of 48 x 36 pixels, continuous actions (launch/pistonball_mappo.py)",
+        episodes=48,
         over=("start", "random"),
     ),
     "lbf": Task(
