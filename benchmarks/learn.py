@@ -68,7 +68,9 @@ def main() -> int:
     return 1 if missing else 0
 
 
-def measure(name: str, task: Task, seed: int, run_dir: Path, env_steps: int | None, episodes: int | None) -> dict[str, Any]:
+def measure(
+    name: str, task: Task, seed: int, run_dir: Path, env_steps: int | None, episodes: int | None
+) -> dict[str, Any]:
     """Train one task with one seed and return what the report needs, in plain JSON types.
 
     Raises UsageError when a package is missing, RunError when the run fails.

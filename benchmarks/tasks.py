@@ -50,7 +50,7 @@ def continuous_spread() -> Config:
 
 
 def small_pistonball() -> Config:
-    """Return launch/pistonball_mappo.py with fewer pistons and passes: images are slow to learn from without a GPU."""
+    """Return launch/pistonball_mappo.py with fewer pistons: images are slow to learn from without a GPU."""
     config = launch_config("pistonball_mappo")
     return replace(config, env_kwargs={"n_pistons": 6}, hp=replace(config.hp, epochs=2), env_steps=100_000)
 
@@ -101,7 +101,7 @@ TASKS: dict[str, Task] = {
     "pistonball": Task(
         small_pistonball,
         scores.above_start,
-        "pistonball with 6 pistons, grey pictures of 48 x 36 pixels, continuous actions (launch/pistonball_mappo.py)",
+        "pistonball with 6 pistons, grey pictures of 46 x 40 pixels, continuous actions (launch/pistonball_mappo.py)",
         episodes=48,
         over=("start", "random"),
     ),

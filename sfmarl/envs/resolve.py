@@ -15,6 +15,7 @@ from typing import Any
 import gymnasium
 
 from sfmarl.envs.adapters import adapted
+from sfmarl.envs.pictures import draws_what_is_seen
 from sfmarl.envs.single import SingleAgentEnv
 from sfmarl.envs.stacking import stack_frames
 from sfmarl.envs.turns import TurnEnv
@@ -53,12 +54,17 @@ class Factory:
     def make(self, kwargs: Mapping[str, Any], error: type[SfmarlError] = UsageError, frame_stack: int = 1) -> Any:
         """Return one environment that shows `frame_stack` frames.
 
-        It is a ParallelEnv (gymnasium environments are wrapped), an AECEnv or a TurnEnv.
+        It is a ParallelEnv (gymnasium environments are wrapped), an AECEnv or a TurnEnv. Where observations are
+        pictures and `kwargs` name no `render_mode`, it is built with `rgb_array` if it offers that: some environments
+        show their agents the screen, and draw on it only when they are to render (pistonball).
 
         Raises UsageError for keyword arguments it does not take and for what is no environment; `error` when the
         constructor raises.
         """
         env = self._call(kwargs, {}, error)
+        if "render_mode" not in kwargs and "render_mode" in (self.accepted() or ()) and draws_what_is_seen(env):
+            env.close()
+            env = self._call({**kwargs, "render_mode": "rgb_array"}, {}, error)
         if isinstance(env, gymnasium.Env):
             env = SingleAgentEnv(env)
         if isinstance(env, TurnEnv):

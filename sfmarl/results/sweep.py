@@ -174,9 +174,13 @@ class _Sweep:
         return train(replace(applied(self._config, values), run_dir=path), judge=judge)
 
     def _judge(self, trial: optuna.Trial) -> Any:
+        number = 0
+
         def judge(env_steps: int, score: float) -> str | None:
             # trials are evaluated at slightly different env-steps: it is the number of the evaluation that compares
-            trial.report(score, round(env_steps / self._config.eval_env_steps))
+            nonlocal number
+            number = max(number + 1, env_steps // self._config.eval_env_steps)
+            trial.report(score, number)
             return "pruned by the sweep" if trial.should_prune() else None
 
         return judge

@@ -320,3 +320,21 @@ def test_equal_seeds_give_equal_episodes_and_others_do_not():
         np.testing.assert_array_equal(one, again)
         assert (one[0] != other[0]).any()
         np.testing.assert_array_equal(one[1], other[1])
+
+
+def test_pictures_are_drawn_for_those_who_see_them():
+    """Pistonball shows its agents the screen, and draws the ball on it only when it is to render."""
+    pytest.importorskip("pymunk")
+    from pettingzoo.butterfly import pistonball_v6
+
+    settings = {"n_pistons": 3, "max_cycles": 8}
+    ours = make_env(Config("butterfly/pistonball-v6", env_kwargs=settings))
+    theirs = pistonball_v6.parallel_env(**settings, render_mode="rgb_array")
+    blank = make_env(Config("butterfly/pistonball-v6", env_kwargs={**settings, "render_mode": None}))
+    found = []
+    for env in (ours, theirs, blank):
+        env.reset(seed=1)
+        found.append(env.step(dict.fromkeys(env.agents, np.zeros(1, np.float32)))[0])
+        env.close()
+    assert all(np.array_equal(found[0][agent], found[1][agent]) for agent in found[1])
+    assert not any(np.array_equal(found[0][agent], found[2][agent]) for agent in found[2])

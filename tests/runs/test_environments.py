@@ -73,7 +73,7 @@ def test_it_trains_with_no_special_code(tmp_path, monkeypatch, env, package, kwa
         ("speaker_listener", ["mpe2"], []),
         ("simple_tag", ["mpe2"], []),
         ("lbf_mappo", ["lbforaging"], []),
-        ("pistonball_mappo", ["pymunk", "supersuit"], ["--env-kwargs", "n_pistons=3", "max_cycles=25"]),
+        ("pistonball_mappo", ["pymunk"], ["--env-kwargs", "n_pistons=3", "max_cycles=25"]),
     ],
 )
 def test_a_recipe_runs_from_its_script(tmp_path, recipe, packages, settings):

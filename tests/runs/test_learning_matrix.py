@@ -104,8 +104,11 @@ DIFFER = {"env": "sfmarl.envs.games:MatrixGame", "env_kwargs": {"payoff": [[0, 1
 
 @pytest.mark.parametrize("settings", [{}, {"sharing": "none", "hp": {"agent_id": False}}], ids=["agent id", "none"])
 def test_agents_alike_learn_to_differ(settings, tmp_path):
-    """Both are paid 1 if their actions differ, and always see the same. Best return 8, by acting differently."""
-    found = learned(tmp_path / "run", "mappo", env_steps=4_000, **DIFFER, **settings)
+    """Both are paid 1 if their actions differ, and always see the same. Best return 8, by acting differently.
+
+    When they break the symmetry is chance: after half of the steps some seeds still hesitate.
+    """
+    found = learned(tmp_path / "run", "mappo", env_steps=8_000, **DIFFER, **settings)
     assert min(means(found)) > NEARLY * 8
 
 
