@@ -11,11 +11,25 @@ from sfmarl.envs.registry import make_vector_env
 from sfmarl.envs.rows import new_obs_rows, new_outcome_rows, random_actions
 
 CASES = [
+    ("simple_adversary_v3", {}),
+    ("simple_adversary_v3", {"N": 4, "max_cycles": 11}),
+    ("simple_adversary_v3", {"N": 3, "num_agent_neighbors": 2, "num_landmark_neighbors": 4}),
+    ("simple_crypto_v3", {}),
+    ("simple_push_v3", {}),
+    ("simple_reference_v3", {}),
+    ("simple_reference_v3", {"local_ratio": 0.2, "max_cycles": 31}),
+    ("simple_speaker_listener_v4", {}),
     ("simple_spread_v3", {}),
     ("simple_spread_v3", {"N": 5, "local_ratio": 0.9, "max_cycles": 11}),
     ("simple_spread_v3", {"N": 4, "local_ratio": 0.0, "num_agent_neighbors": 5, "num_landmark_neighbors": 2}),
     ("simple_spread_v3", {"N": 1, "max_cycles": 40}),
     ("simple_spread_v3", {"N": 2, "terminate_on_success": True}),
+    ("simple_tag_v3", {}),
+    ("simple_tag_v3", {"num_good": 2, "num_adversaries": 4, "num_obstacles": 3, "max_cycles": 60}),
+    ("simple_tag_v3", {"num_good": 3, "num_agent_neighbors": 2, "num_landmark_neighbors": 1}),
+    ("simple_tag_v3", {"num_agent_neighbors": 5, "num_landmark_neighbors": 1, "num_obstacles": 0}),
+    ("simple_tag_v3", {"terminate_on_success": True, "dynamic_rescaling": False}),
+    ("simple_tag_v3", {"num_good": 2, "num_adversaries": 4, "terminate_on_success": True}),
 ]
 """mpe2's module, keyword arguments."""
 

@@ -55,6 +55,10 @@ def test_keyword_arguments_are_mpe2s(module):
         ("simple_spread", {"N": 0}, "needs N >= 1, got 0"),
         ("simple_spread", {"N": 2.0}, "needs N >= 1, got 2.0"),
         ("simple_spread", {"local_ratio": 1.5}, r"needs local_ratio in \[0, 1\], got 1.5"),
+        ("simple_reference", {"local_ratio": -1}, r"needs local_ratio in \[0, 1\], got -1"),
+        ("simple_push", {"max_cycles": 0}, "needs max_cycles >= 1, got 0"),
+        ("simple_tag", {"num_adversaries": 0}, "needs num_adversaries >= 1, got 0"),
+        ("simple_tag", {"num_agent_neighbors": 0}, "needs num_agent_neighbors >= 1, got 0"),
     ],
 )
 def test_impossible_worlds_are_refused(name, kwargs, words):

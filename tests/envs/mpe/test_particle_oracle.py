@@ -30,6 +30,6 @@ def test_equal_episodes(module, kwargs, continuous):
 @pytest.mark.parametrize("continuous", [False, True])
 @pytest.mark.parametrize(("module", "kwargs"), CASES)
 def test_thousands_of_equal_episodes(module, kwargs, continuous):
-    """Where success ends them, some worlds have ended while others go on."""
+    """4,400 in all. Where success ends them, some worlds have ended while others go on."""
     terminated = play(module, 50, {**kwargs, "continuous_actions": continuous})
     assert (terminated > 0) == kwargs.get("terminate_on_success", False)
