@@ -8,5 +8,6 @@ SCENARIOS = {
     "simple_speaker_listener_v4": "speaker_listener:SimpleSpeakerListener",
     "simple_spread_v3": "spread:SimpleSpread",
     "simple_tag_v3": "tag:SimpleTag",
+    "simple_world_comm_v3": "world_comm:SimpleWorldComm",
 }
 """mpe2's module -> its counterpart in this package."""

@@ -30,6 +30,9 @@ CASES = [
     ("simple_tag_v3", {"num_agent_neighbors": 5, "num_landmark_neighbors": 1, "num_obstacles": 0}),
     ("simple_tag_v3", {"terminate_on_success": True, "dynamic_rescaling": False}),
     ("simple_tag_v3", {"num_good": 2, "num_adversaries": 4, "terminate_on_success": True}),
+    ("simple_world_comm_v3", {}),
+    ("simple_world_comm_v3", {"num_good": 3, "num_adversaries": 2, "num_obstacles": 2, "num_forests": 3}),
+    ("simple_world_comm_v3", {"num_adversaries": 1, "num_food": 1, "num_forests": 0}),
 ]
 """mpe2's module, keyword arguments."""
 

@@ -11,6 +11,7 @@ from particle_pairs import CASES, native_name
 
 from sfmarl.config import Config
 from sfmarl.envs.mpe import SCENARIOS
+from sfmarl.envs.mpe.view import View
 from sfmarl.envs.registry import ENVS, load_spec, make_vector_env
 from sfmarl.envs.resolve import resolve
 from sfmarl.envs.rows import new_obs_rows, new_outcome_rows, random_actions
@@ -59,6 +60,7 @@ def test_keyword_arguments_are_mpe2s(module):
         ("simple_push", {"max_cycles": 0}, "needs max_cycles >= 1, got 0"),
         ("simple_tag", {"num_adversaries": 0}, "needs num_adversaries >= 1, got 0"),
         ("simple_tag", {"num_agent_neighbors": 0}, "needs num_agent_neighbors >= 1, got 0"),
+        ("simple_world_comm", {"num_food": 0}, "needs num_food >= 1, got 0"),
     ],
 )
 def test_impossible_worlds_are_refused(name, kwargs, words):
@@ -134,6 +136,31 @@ def test_worlds_that_do_not_run_stand_still(module):
                 np.testing.assert_array_equal(row.state[running], twin_row.state[running])
     np.testing.assert_array_equal(env.worlds.position[..., ~running], before)
     assert env.steps.tolist() == [3, 0, 3, 3, 0]
+
+
+@pytest.mark.parametrize("nearest", [None, 1, 3, 7])
+def test_every_team_can_see_the_velocities_of_every_team(nearest):
+    """Also in pairings that no scenario has, by plain loops: three teams, one of which is alone."""
+    env = vector_env("simple_world_comm_v3", 4)
+    env.reset(range(4), new_obs_rows(env.spec, 4))
+    worlds = env.worlds
+    worlds.velocity[...] = np.random.default_rng(0).normal(size=worlds.velocity.shape)
+    agents = [(team.name, name) for team in env.spec.teams for name in team.agents]
+    for seer in env.spec.teams:
+        for seen in env.spec.teams:
+            found = View(worlds, seer.name).velocities(seen.name, nearest)
+            for row, name in enumerate(seer.agents):
+                me = agents.index((seer.name, name))
+                for e in range(4):
+                    others = [i for i in range(len(agents)) if i != me]
+                    expected = [worlds.velocity[i, :, e] * (agents[i][0] == seen.name) for i in others]
+                    if nearest is None:
+                        expected = [v for v, i in zip(expected, others, strict=True) if agents[i][0] == seen.name]
+                    else:
+                        way = [np.linalg.norm(worlds.position[i, :, e] - worlds.position[me, :, e]) for i in others]
+                        expected = [expected[at] for at in np.argsort(way)[:nearest]]
+                        expected += [np.zeros(2)] * (nearest - len(expected))
+                    np.testing.assert_allclose(found[row, :, :, e], np.reshape(expected, (-1, 2)))
 
 
 @every_scenario
