@@ -1,9 +1,8 @@
 """What the environment layer costs on one core.
 
 Prints the cost of the dict adapter per agent-step above the environments' own (trivial 8-agent dict env, 32 envs), also
-with half of the agents dead; what turn-based games cost from their step to the written slot, beside PettingZoo's own
-loop; and the speed of the native particle world beside mpe2. Medians of repeated runs, in CPU time, so that other
-processes disturb little.
+with half of the agents dead; and what turn-based games cost from their step to the written slot, beside PettingZoo's
+own loop. Medians of repeated runs, in CPU time, so that other processes disturb little.
 
     python benchmarks/adapter_overhead.py
 """
@@ -220,14 +219,6 @@ def main() -> None:
     register_env("benchmark/turns", NullTurns, "costs next to nothing")
     for name in ("benchmark/turns", "pettingzoo.classic.tictactoe_v3", "pettingzoo.classic.connect_four_v3"):
         print_turns(name, args)
-
-    mpe2 = make_vector_env(Config("mpe2.simple_spread_v3"), 4, range(4))
-    seconds = median_seconds(vector_run(mpe2, 50), 3)
-    print(f"simple_spread N=3: mpe2 {4 * 50 / seconds:,.0f} env-steps/s")
-    for num_envs in (32, 256):
-        native = make_vector_env(Config("native/simple_spread"), num_envs, range(num_envs))
-        seconds = median_seconds(vector_run(native, 200), args.repeats)
-        print(f"  native, {num_envs} envs: {num_envs * 200 / seconds:,.0f} env-steps/s")
 
 
 if __name__ == "__main__":

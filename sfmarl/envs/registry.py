@@ -11,6 +11,7 @@ from sfmarl.config import Config
 from sfmarl.envs.adapters import examples
 from sfmarl.envs.aec import AecTurnEnv
 from sfmarl.envs.infos import EpisodeInfos, parse_info_metrics
+from sfmarl.envs.mpe import SCENARIOS
 from sfmarl.envs.parallel import ParallelVectorEnv
 from sfmarl.envs.probe import Probe, probe
 from sfmarl.envs.probe_turns import probe_turns
@@ -184,7 +185,9 @@ def _require_auto_teams(config: Config, spec: EnvSpec, kind: str) -> None:
         raise UsageError(f"{config.env} is a {kind} environment with fixed teams ({teams}): use teams=auto")
 
 
-register_env("native/simple_spread", "sfmarl.envs.spread:SimpleSpread", "mpe2 simple_spread_v3, vectorised in NumPy")
+for _module, _where in SCENARIOS.items():
+    _name = _module.rpartition("_")[0]
+    register_env(f"native/{_name}", f"sfmarl.envs.mpe.{_where}", f"mpe2 {_module}, vectorised in NumPy")
 register_env("games/dict", "sfmarl.envs.games:DictEnv", "trivial dict environment for throughput measurements")
 register_env("games/climbing", "sfmarl.envs.games:climbing", "climbing game, repeated 25 times, common reward")
 register_env("games/recall", "sfmarl.envs.recall:Recall", "memory game: say at the end what was shown at the beginning")

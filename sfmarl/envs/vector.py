@@ -2,7 +2,7 @@
 
 A `VectorEnv` steps E copies of one environment at once and writes into the views it is given, which are rows of
 trajectory slots in shared memory. Nothing is returned but which episodes ended. PettingZoo environments are driven
-through one implementation (`parallel.py`); a fast simulator implements the protocol itself (`spread.py`).
+through one implementation (`parallel.py`); a fast simulator implements the protocol itself (`mpe/env.py`).
 """
 
 from __future__ import annotations

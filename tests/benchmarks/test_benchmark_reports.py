@@ -153,6 +153,21 @@ def test_the_roofline_adds_up_times():
     assert median([pieces, replace(pieces, env=30.0), replace(pieces, env=12.0)]) == replace(pieces, env=12.0)
 
 
+def test_native_scenarios_stand_beside_mpe2():
+    import native_envs
+
+    run, steps = native_envs.episodes_of("native/simple_tag", num_envs=3, episodes=2)
+    run()
+    assert steps == 2 * 25 * 3
+
+    rows = [{"scenario": "simple_tag_v3", "mpe2": 2000.0, "native": {"32": 300_000.0, "256": 1_000_000.0}}]
+    assert native_envs.lines(rows) == [
+        "| scenario | mpe2 | native, 32 worlds | native, 256 worlds |",
+        "|---|---|---|---|",
+        "| simple_tag_v3 | 2,000 | 300,000 (150 x) | 1,000,000 (500 x) |",
+    ]
+
+
 @pytest.mark.parametrize("env", ["games/dict", "native/simple_spread"])
 def test_bare_work_counts_its_agent_steps(env: str):
     import roofline

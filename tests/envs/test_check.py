@@ -49,6 +49,8 @@ def test_native_environments_and_deterministic_ones():
     said = text(check_env(Config("native/simple_spread", env_kwargs={"continuous_actions": True}), max_episodes=8))
     assert "native vector environment" in said
     assert "5 continuous actions, clipped to their bounds" in said
+    # as many copies as in a split, all of which end at once
+    assert "episodes: 16 played" in said
     assert "another seed gives the same episode" in text(check_env(Config("games/climbing"), max_episodes=8))
 
 

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from sfmarl.config import Config
+from sfmarl.envs.mpe import SCENARIOS
+from sfmarl.envs.mpe.spread import SimpleSpread
 from sfmarl.envs.parallel import ParallelVectorEnv
 from sfmarl.envs.registry import (
     is_native,
@@ -21,7 +23,6 @@ from sfmarl.envs.registry import (
     register_env,
 )
 from sfmarl.envs.rows import new_obs_rows, new_outcome_rows
-from sfmarl.envs.spread import SimpleSpread
 from sfmarl.envs.turns import Turn
 from sfmarl.errors import RunError, UsageError
 from sfmarl.specs import ActionSpec, EnvSpec, ObsSpec, TeamSpec
@@ -35,7 +36,7 @@ from sfmarl.specs import ActionSpec, EnvSpec, ObsSpec, TeamSpec
         ("sisl/pursuit-v5", {"n_pursuers": 4}, 4),
         ("sisl/pursuit_v5", {"n_pursuers": 4}, 4),
         ("native/simple_spread", {"N": 5}, 5),
-        ("sfmarl.envs.spread:SimpleSpread", {"N": 5}, 5),
+        ("sfmarl.envs.mpe.spread:SimpleSpread", {"N": 5}, 5),
         ("games/dict", {"num_agents": 3}, 3),
         ("games/climbing", {}, 2),
         ("scripted_envs:chaos_env", {"chaos": 0.1}, 5),
@@ -200,7 +201,7 @@ def test_a_missing_dependency_is_named(tmp_path, monkeypatch):
     ("name", "kwargs", "words"),
     [
         ("mpe2.simple_spread_v3", {"max_cycle": 9}, ["'max_cycle'", "It takes N, local_ratio", "'max_cycles'"]),
-        ("native/simple_spread", {"num_envs": 9}, ["'num_envs'", "N, local_ratio, max_cycles, continuous_actions"]),
+        ("native/simple_spread", {"num_envs": 9}, ["'num_envs'", "N, local_ratio", "max_cycles, continuous_actions"]),
         ("native/simple_spread", {"N": 0}, ["N >= 1"]),
         ("CartPole-v1", {"sutton": 1}, ["'sutton'", "sutton_barto_reward"]),
         ("sisl/pursuit-v5", {"pursuers": 1}, ["'pursuers'"]),
@@ -269,7 +270,8 @@ def test_the_list_names_what_can_be_built():
         assert name in names
     assert len(names) == len(set(names))
     native = [name for name in names if name.startswith(("mpe2.", "games/", "native/")) and is_native(name)]
-    assert native == ["native/simple_spread"]
+    assert native == [name for name in names if name.startswith("native/")]
+    assert len(native) == len(SCENARIOS)
 
 
 def test_the_list_says_what_to_install():

@@ -45,24 +45,29 @@ def record_parallel(
 
 
 def play_parallel(config: Config, spec: EnvSpec, found: Probe | None, max_seconds: float, max_episodes: int) -> Play:
-    """Play `NUM_ENVS` copies at random until either limit is reached."""
-    env = make_vector_env(config, NUM_ENVS, range(NUM_ENVS), found=found)
+    """Play `NUM_ENVS` copies at random until either limit is reached.
+
+    A native environment (`found` is None) steps all copies of a split at once, and its speed depends on how many: there
+    are as many as in a split of a run.
+    """
+    num_envs = NUM_ENVS if found is not None else max(1, config.num_envs_per_worker // config.num_splits)
+    env = make_vector_env(config, num_envs, range(num_envs), found=found)
     play = Play.of(spec)
     rng = np.random.default_rng(1)
-    running = np.ones(NUM_ENVS, bool)
-    totals = [np.zeros((NUM_ENVS, len(team.agents))) for team in spec.teams]
-    length = np.zeros(NUM_ENVS, int)
+    running = np.ones(num_envs, bool)
+    totals = [np.zeros((num_envs, len(team.agents))) for team in spec.teams]
+    length = np.zeros(num_envs, int)
     deadline = time.perf_counter() + max_seconds
     try:
-        rows = new_obs_rows(spec, NUM_ENVS)
-        env.reset(range(NUM_ENVS), rows)
+        rows = new_obs_rows(spec, num_envs)
+        env.reset(range(num_envs), rows)
         while time.perf_counter() < deadline and len(play.lengths) < max_episodes:
             actions = _random(spec, rows, rng)
-            following, outcome = new_obs_rows(spec, NUM_ENVS), new_outcome_rows(spec, NUM_ENVS)
+            following, outcome = new_obs_rows(spec, num_envs), new_outcome_rows(spec, num_envs)
             start = time.perf_counter()
             ended = env.step(actions, running, following, outcome)
             play.seconds += time.perf_counter() - start
-            play.steps += NUM_ENVS
+            play.steps += num_envs
             play.agent_steps += sum(int(row.active.sum()) for row in rows)
             length += 1
             for team, total, row, new in zip(spec.teams, totals, outcome, following, strict=True):
