@@ -49,12 +49,6 @@ def continuous_spread() -> Config:
     )
 
 
-def small_pistonball() -> Config:
-    """Return launch/pistonball_mappo.py with fewer pistons: images are slow to learn from without a GPU."""
-    config = launch_config("pistonball_mappo")
-    return replace(config, env_kwargs={"n_pistons": 6}, hp=replace(config.hp, epochs=2), env_steps=100_000)
-
-
 TASKS: dict[str, Task] = {
     "penalty": Task(
         lambda: matrix_game("games/penalty", k=0.0),
@@ -99,9 +93,9 @@ TASKS: dict[str, Task] = {
         over=("start", "random"),
     ),
     "pistonball": Task(
-        small_pistonball,
+        lambda: replace(launch_config("pistonball_mappo"), env_steps=60_000),
         scores.above_start,
-        "pistonball with 6 pistons, grey pictures of 46 x 40 pixels, continuous actions (launch/pistonball_mappo.py)",
+        "pistonball with 10 pistons, grey pictures of 46 x 40 pixels, continuous actions (launch/pistonball_mappo.py)",
         episodes=48,
         over=("start", "random"),
     ),

@@ -48,10 +48,10 @@ CONFIG = Config(
     algo="mappo",
     hp=replace(get_algorithm("mappo").hyperparameters(), hidden=(128,), epochs=4, minibatches=4, lr=3e-4),
     state_source="joint",
-    env_steps=300_000,
+    env_steps=100_000,
     num_workers=2,
     num_envs_per_worker=8,
-    eval_env_steps=50_000,
+    eval_env_steps=20_000,
     eval_episodes=8,
     final_eval_episodes=20,
 )
