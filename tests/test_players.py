@@ -167,6 +167,13 @@ def test_a_scripted_team_learns_nothing_and_is_in_no_checkpoint(tmp_path):
     assert set(result.summary["evaluation"]["teams"]) == {"adversary", "agent"}
 
 
+def test_a_script_is_shown_the_masks_of_the_step_it_acts_at(tmp_path):
+    """The environment itself asserts that no illegal action ever reaches it."""
+    run = config(tmp_path / "run", env="tests.runs.small:Perilous", mode="serial", env_steps=600)
+    result = train(replace(run, players={"prey": {"script": "random"}}))
+    assert result.summary["stopped_by"] == "finished"
+
+
 @pytest.mark.parametrize("settings", [{"script": "random"}, {"frozen": "old"}])
 def test_the_score_is_that_of_who_learns(settings, tmp_path):
     """The first team gets better as the learner gets worse: its return must not choose the best checkpoint."""

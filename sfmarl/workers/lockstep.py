@@ -126,6 +126,12 @@ class LockstepSplit:
     def step(self) -> None:
         """Apply the actions at the cursor, write what follows, and publish the slot when it is full."""
         ring, step = self._ring, self._step
+        phantoms = np.flatnonzero(self._phantom)
+        running = ~self._phantom if phantoms.size else self._all_running
+        begin = perf_counter()
+        # scripts choose now, from rows without a time axis: what is cleared below are the same rows
+        actions = self._route.actions(ring, step) if phantoms.size < self.env.num_envs else []
+        self.env_seconds += perf_counter() - begin
         rows, outcome = self._route.obs_rows(ring, step + 1), self._route.outcome_rows(ring, step)
         for row, out in zip(rows, outcome, strict=True):
             row.active.fill(False)
@@ -135,13 +141,11 @@ class LockstepSplit:
             out.reward.fill(0)
             out.terminated.fill(False)
             out.truncated.fill(False)
-        phantoms = np.flatnonzero(self._phantom)
-        running = ~self._phantom if phantoms.size else self._all_running
 
         begin = perf_counter()
         ended = self._none_ended
         if phantoms.size < self.env.num_envs:
-            ended = self.env.step(self._route.actions(ring, step), running, rows, outcome)
+            ended = self.env.step(actions, running, rows, outcome)
         self.env_seconds += perf_counter() - begin
 
         self.env_steps += int(running.sum())
