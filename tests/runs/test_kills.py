@@ -37,7 +37,9 @@ def kill_when_running(role: str, run_dir, errors: list, kills: int = 1) -> threa
     return thread
 
 
-@pytest.mark.parametrize("role", ["rollout", "inference", "learner", "evaluator"])
+@pytest.mark.parametrize(
+    "role", ["rollout", "learner", *(pytest.param(role, marks=pytest.mark.slow) for role in ("inference", "evaluator"))]
+)
 def test_a_killed_process_is_replaced(role, tmp_path, capsys):
     errors: list = []
     run_dir = tmp_path / "run"
