@@ -62,9 +62,16 @@ def test_what_is_seen_is_answered(algo, kind, tmp_path):
 
 @pytest.mark.parametrize("algo", presets("ippo", "mappo", "a2c"))
 def test_continuous_answers_come_close(algo, tmp_path):
-    """Best return 8, which only the exact points earn; the best constant action earns 4.1, a random one -1.3."""
+    """Best return 8, which only the exact points earn; the best constant action earns 4.1, a random one -1.3.
+
+    `a2c` takes many small steps: big ones carry the mean beyond the bounds while the deviation is still wide, where
+    actions are clipped and nothing calls it back (6.92 with all three points beyond them).
+    """
     env = {"env": "tests.runs.tiny_tasks:Answer", "env_kwargs": {"kind": "continuous"}}
-    hp = CONTINUOUS | {"minibatches": 1 if algo == "a2c" else 2}
+    hp = CONTINUOUS | {"minibatches": 2}
+    if algo == "a2c":
+        hp |= {"minibatches": 1, "lr": HP["lr"] / 4}
+        env["rollout"] = 4
     found = learned(tmp_path / "run", algo, env_steps=14_000, greedy=True, hp=hp, **env)
     assert min(means(found)) > NEARLY * LENGTH
     assert means(found.baseline) == pytest.approx([LENGTH * CHANCE["continuous"]] * 2, abs=0.8)
