@@ -1,7 +1,7 @@
 """MAPPO on pistonball: pixels in, one continuous action out, a row of pistons moves a ball to the left wall.
 
 Needs `pip install 'sfmarl[butterfly]'`. Pistonball's own pictures are 457 x 120 in colour, 164 kB per agent and step.
-Cutting them out is nine tenths of a step, so the small ones are read off the screen directly; the last three frames
+Cutting them out is most of a step, so the small ones are read off the screen directly; the last three frames
 show where the ball is going. `env.state()` is the whole screen (0.8 million numbers for ten pistons), so the critic is
 given the pistons' own pictures instead.
 """
