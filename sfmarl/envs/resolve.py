@@ -9,6 +9,7 @@ import pkgutil
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from traceback import walk_tb
 from types import ModuleType
 from typing import Any
 
@@ -96,8 +97,7 @@ class Factory:
         except SfmarlError:
             raise
         except ModuleNotFoundError as raised:
-            module = getattr(self.build, "__module__", None) or ""
-            raise UsageError(_needs(self.name, raised.name or str(raised), module)) from raised
+            raise UsageError(_needs(self.name, raised.name or str(raised), raised)) from raised
         except Exception as raised:
             match = re.search(r"unexpected keyword argument '(\w+)'", str(raised))
             if isinstance(raised, TypeError) and match and match[1] in kwargs:
@@ -170,8 +170,8 @@ def _import(name: str, module: str) -> ModuleType:
     except ModuleNotFoundError as error:
         missing = error.name or module
         if module != missing and not module.startswith(missing + "."):
-            raise UsageError(_needs(name, missing, module)) from error
-        raise UsageError(_no_module(name, module, missing)) from error
+            raise UsageError(_needs(name, missing, error)) from error
+        raise UsageError(_no_module(name, module, missing, error)) from error
     except Exception as error:
         raise UsageError(f"{name}: importing {module} raised {type(error).__name__}: {error}") from error
 
@@ -189,19 +189,23 @@ def pettingzoo_extra(name: str) -> str:
     return f"sfmarl[{extras}]" if family in _FAMILIES else f"pettingzoo[{family}]"
 
 
-def _needs(name: str, missing: str, module: str = "") -> str:
-    """Say which package is missing and, where there is one, which extra installs it (setup.cfg)."""
-    family = re.match(rf"pettingzoo\.({'|'.join(_FAMILIES)})\b", module)
-    extra = _EXTRA_OF.get(missing) or (family[1] if family else None)
-    hint = f": pip install 'sfmarl[{extra}]'" if extra else ""
+def _needs(name: str, missing: str, error: ImportError) -> str:
+    """Say which package is missing and what installs it: the extra of whoever imported it, where there is one.
+
+    A user's own factory may wrap an environment of PettingZoo's, so the importer is read off the traceback.
+    """
+    importers = [str(frame.f_globals.get("__name__")) for frame, _ in walk_tb(error.__traceback__)]
+    families = [m[1] for m in (re.match(rf"pettingzoo\.({'|'.join(_FAMILIES)})\b", who) for who in importers) if m]
+    extra = _EXTRA_OF.get(missing) or (families[-1] if families else None)
+    hint = f": pip install 'sfmarl[{extra}]'" if extra else ". Install what provides it beside sfmarl."
     return f"{name} needs the package {missing!r}, which is not installed{hint}"
 
 
-def _no_module(name: str, module: str, missing: str) -> str:
+def _no_module(name: str, module: str, missing: str, error: ImportError) -> str:
     """Say what is missing of `module`: the package, or a module or attribute inside it."""
     package, _, last = missing.rpartition(".")
     if missing == "magent2":
-        return _needs(name, missing)
+        return _needs(name, missing, error)
     if not package:
         return f"there is no environment {name!r}: no package {missing!r} is installed.{nearest(missing, ['mpe2'])}"
     try:

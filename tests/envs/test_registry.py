@@ -192,6 +192,13 @@ def test_a_missing_dependency_is_named(tmp_path, monkeypatch):
     if importlib.util.find_spec("pymunk") is None:
         with pytest.raises(UsageError, match=r"is not installed: pip install 'sfmarl\[butterfly\]'"):
             load_spec(Config("pettingzoo.butterfly.pistonball_v6"))
+    (tmp_path / "plays.py").write_text("def make():\n    from pettingzoo.butterfly import pistonball_v6\n")
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "pymunk", None)
+        for name in [name for name in sys.modules if name.startswith("pettingzoo.butterfly.")]:
+            without.delitem(sys.modules, name)
+        with pytest.raises(UsageError, match=r"'pymunk', which is not installed: pip install 'sfmarl\[butterfly\]'"):
+            load_spec(Config("plays:make"))
     with pytest.raises(UsageError, match=r"importing breaks raised ZeroDivisionError") as caught:
         load_spec(Config("breaks:make"))
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
