@@ -1,7 +1,9 @@
 """MAPPO for the predators of simple_tag against a prey that a script plays.
 
-The script does not learn, so the predators' return says how good they are: compare it with that of random predators
-against the same prey (`benchmarks/learn.py`).
+The environment is the native one, which plays mpe2's `simple_tag_v3` step by step; `--env mpe2.simple_tag_v3` trains in
+the original. Predators are paid for catches alone, and hardly make one before they have learned to corner the prey. The
+script does not learn, so the predators' return says how good they are: compare it with that of random predators against
+the same prey (`benchmarks/learn.py`).
 """
 
 import sys
@@ -48,11 +50,11 @@ def flee(obs, action_mask, team, rng):
 # A setting names code by its import path: this file, which workers and `sfmarl evaluate` import. The latter finds it
 # with PYTHONPATH=launch.
 CONFIG = Config(
-    env="mpe2.simple_tag_v3",
+    env="native/simple_tag",
     algo="mappo",
     hp=replace(get_algorithm("mappo").hyperparameters(), gamma=0.95, lr=1e-3),
     players={"agent": {"script": "tag_scripted_prey:flee"}},
-    env_steps=1_000_000,
+    env_steps=2_000_000,
     num_workers=2,
 )
 
