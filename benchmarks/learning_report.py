@@ -40,13 +40,14 @@ def _table(name: str, suite: Suite, grouped: dict[str, list[Run]]) -> str:
         "`a ± b` over seeds is the mean of the seeds' scores with its 95 % t-interval (a seed is one sample); per seed "
         "it is the interval over episodes.",
         "",
-        "| recipe | score over seeds | per seed | wall seconds | agent-steps/s | CPU | policy lag mean (max) |",
-        "|---|---|---|---|---|---|---|",
+        "| recipe | env-steps | score over seeds | per seed | wall seconds | agent-steps/s | CPU | lag mean (max) |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for recipe, of_recipe in grouped.items():
         seeds = "<br>".join(f"{run['seed']}: {_interval(run['final'])}" for run in of_recipe)
         lines.append(
-            f"| {recipe} | {_over_seeds(of_recipe)} | {seeds} | {_median(of_recipe, 'wall_seconds'):,.0f} "
+            f"| {recipe} | {_median(of_recipe, 'env_steps'):,.0f} | {_over_seeds(of_recipe)} | {seeds} "
+            f"| {_median(of_recipe, 'wall_seconds'):,.0f} "
             f"| {_median(of_recipe, 'agent_steps_per_second'):,.0f} | {_median(of_recipe, 'cpu_percent'):.0f} % "
             f"| {_lag(of_recipe)} |"
         )

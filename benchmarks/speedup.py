@@ -22,6 +22,9 @@ import machine
 import psutil
 from throughput import WINDOWS, WORKS, configure, train_windows
 
+from sfmarl.errors import UsageError
+from sfmarl.run.runner import check_run
+
 HERE = Path(__file__).resolve().parent
 
 
@@ -41,6 +44,10 @@ def main() -> None:
     for workers in args.workers:
         if args.envs % (2 * workers):
             parser.error(f"--envs {args.envs} cannot be divided over {workers} workers of two splits each")
+        try:
+            check_run(configure(args.env, args.algo, workers, args.envs // workers))
+        except UsageError as error:
+            parser.error(f"--envs {args.envs}: {error}")
 
     busy = psutil.cpu_percent(interval=1.0)
     if busy > 10:

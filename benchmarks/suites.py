@@ -58,7 +58,7 @@ def _sharing(sharing: str, critic: Literal["own", "state"]) -> Config:
 
 SUITES: dict[str, Suite] = {
     "spread": Suite(
-        "mpe2 simple_spread, N = 3, 2M env-steps, asynchronous",
+        "mpe2 simple_spread, N = 3, asynchronous",
         "The scripts of launch/, recorded with `--ring 3` (the default is 2 since) and before V-trace advantages were "
         "standardised under their weights. Random play scores -80, a planner that assigns landmarks -23.",
         {
@@ -69,7 +69,7 @@ SUITES: dict[str, Suite] = {
         gate=-40.0,
     ),
     "async_vs_sync": Suite(
-        "Asynchronous against synchronous MAPPO, native simple_spread, N = 3, 2M env-steps",
+        "Asynchronous against synchronous MAPPO, native simple_spread, N = 3",
         "Same hyperparameters and the same batch (one slot of every lane): does asynchronous training with V-trace "
         "score like synchronous training, whose policy lag is 0? The learner sets the pace here, so lag is as large as "
         "the ring allows. The recipe async-gae leaves it uncorrected.",
@@ -81,7 +81,7 @@ SUITES: dict[str, Suite] = {
         },
     ),
     "sharing": Suite(
-        "Parameter sharing and the central critic, native simple_spread, N = 3, 2M env-steps, asynchronous",
+        "Parameter sharing and the central critic, native simple_spread, N = 3, asynchronous",
         "launch/spread_sharing.py and the other corners: one set of parameters that is told which agent it is, or one "
         "per agent; a critic of the team's observations, or of the agent's own.",
         {

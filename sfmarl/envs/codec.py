@@ -26,9 +26,9 @@ class ObsCodec:
     """Writes raw observations of one space into rows of the stored shape and dtype.
 
     A Box keeps its shape and, where torch has it, its dtype; images are stored [H, W, C]. `Dict{..., "action_mask"}` is
-    split into observation and mask. Every other space is stored flat, in gymnasium's order, as float32. Where some of
-    its leaves are images, the vectors come first (`ObsSpec.parts`), and the row is uint8 if all of it fits into bytes;
-    else an image of bytes takes four times its size.
+    split into observation and mask. Every other space, and a Box of one number alone, is stored flat, in gymnasium's
+    order, as float32. Where some of its leaves are images, the vectors come first (`ObsSpec.parts`), and the row is
+    uint8 if all of it fits into bytes; else an image of bytes takes four times its size.
     """
 
     def __init__(self, space: spaces.Space, action: ActionSpec) -> None:
@@ -48,7 +48,7 @@ class ObsCodec:
         found = [Leaf(path, leaf) for path, leaf in leaves(inner)]
         self._leaves: list[Leaf] = []
         self._box: Leaf | None = None
-        if isinstance(inner, spaces.Box):
+        if isinstance(inner, spaces.Box) and inner.shape:
             self._box = found[0]
             dtype = inner.dtype if inner.dtype in KEPT_DTYPES else np.dtype(np.float32)
             self.spec = ObsSpec(self._box.shape if self._box.is_image else tuple(inner.shape), np.dtype(dtype))

@@ -63,7 +63,7 @@ class ParallelVectorEnv:
         last = np.cumsum([len(team) for team in self._teams]).tolist()
         self._columns = tuple(slice(end - len(team), end) for team, end in zip(self._teams, last, strict=True))
         self._mask_in_info = any(codec.mask_in_info for codec in codecs)
-        self._rests = [rest for c, t in zip(codecs, self._teams, strict=True) for rest in [_resting_action(c)] * len(t)]
+        self._rests = [rest for c, t in zip(codecs, self._teams, strict=True) for rest in [c.rest()] * len(t)]
 
         self._everyone = Roster(self._agents, [True] * len(self._agents), self._columns)
         self._nobody = Roster(self._agents, [False] * len(self._agents), self._columns)
@@ -290,9 +290,3 @@ def _short(action: Any) -> str:
 
 def _shortened(text: str) -> str:
     return text if len(text) <= LONGEST_ACTIONS else f"{text[:LONGEST_ACTIONS]}..."
-
-
-def _resting_action(codec: TeamCodec) -> Any:
-    """Return the action zero (every first choice) as the environment takes it."""
-    spec = codec.action.spec
-    return codec.action.decode(np.zeros((1, 1, *spec.shape), spec.dtype))[0][0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -33,6 +33,11 @@ class TeamCodec:
     def mask_of(self, raw: Any, info: Mapping[str, Any]) -> Any:
         """Return the agent's raw action mask; None when the environment gave none, which means all are legal."""
         return info.get(MASK_KEY) if self.mask_in_info else raw[MASK_KEY]
+
+    def rest(self) -> Any:
+        """Return the action zero (every first choice) as the environment takes it."""
+        spec = self.action.spec
+        return self.action.decode(np.zeros((1, 1, *spec.shape), spec.dtype))[0][0]
 
 
 @dataclass(frozen=True)
@@ -76,15 +81,18 @@ def probe(env: Any, name: str, teams: str = "auto") -> Probe:
             observations, infos = _call(name, "reset", lambda seed=seed: env.reset(seed=seed), 2)
             require_unchanged(env, name, agents, observation_spaces, action_spaces)
         for _ in range(PROBE_STEPS):
+            require_known(name, agents, env.agents)
             detect_info_masks(codecs, team_of, infos)
-            watch_state(env, watch, codecs, split, observations)
-            live = [agent for agent in env.agents if agent in observations]
-            if not live:
+            if not any(agent in observations for agent in env.agents):
                 break
             moves = {}
-            for agent in live:
+            for agent in env.agents:
                 codec = codecs[team_of[agent]]
-                moves[agent] = random_move(name, agent, codec, observations[agent], infos.get(agent, {}), rng)
+                if agent in observations:
+                    moves[agent] = random_move(name, agent, codec, observations[agent], infos.get(agent, {}), rng)
+                else:
+                    moves[agent] = codec.rest()
+            watch_state(env, name, watch, codecs, split, observations)
             observations, _, _, _, infos = _call(name, "step", lambda moves=moves: env.step(moves), 5)
 
     state_shape, joint, notes = judge_state(watch)
@@ -132,7 +140,24 @@ def _call(name: str, what: str, call: Callable[[], Any], parts: int) -> Any:
     if not isinstance(answer, tuple) or len(answer) != parts:
         shape = "(observations, infos)" if parts == 2 else "(observations, rewards, terminations, truncations, infos)"
         raise UsageError(f"{name}: {what}() must return {shape}, not {type(answer).__name__}: {answer!r:.200}")
+    names = ("observations", *(("rewards", "terminations", "truncations") if parts == 5 else ()), "infos")
+    for part, of_agents in zip(names, answer, strict=True):
+        if not isinstance(of_agents, Mapping):
+            raise UsageError(
+                f"{name}: {what}() must return {part} as a dict by agent, not {type(of_agents).__name__}: "
+                f"{of_agents!r:.200}"
+            )
     return answer
+
+
+def require_known(name: str, agents: Collection[AgentId], listed: Iterable[AgentId]) -> None:
+    """Raise UsageError when `env.agents` lists somebody who is not in `possible_agents`."""
+    for agent in listed:
+        if agent not in agents:
+            raise UsageError(
+                f"{name}: agent {agent!r} is not in possible_agents {tuple(agents)}; list every agent that can ever "
+                "appear there"
+            )
 
 
 def possible_agents(env: Any, name: str) -> tuple[AgentId, ...]:
@@ -212,12 +237,13 @@ def random_move(
 
 def watch_state(
     env: Any,
+    name: str,
     watch: StateWatch,
     codecs: Mapping[str, TeamCodec],
     split: Mapping[str, tuple[AgentId, ...]],
     observations: Mapping[AgentId, Any],
 ) -> None:
-    """Look at `env.state()` once and compare it with the observations."""
+    """Look at `env.state()` once and compare it with the observations. Raises UsageError for one that misfits."""
     if watch.absent or not observations or not env.agents:
         # an environment that is over may have no state any more
         return
@@ -232,9 +258,12 @@ def watch_state(
         return
     team, members = next(iter(split.items()))
     codec = codecs[team].obs
-    parts = [
-        codec.one(observations[agent]) if agent in observations else np.zeros(codec.spec.shape) for agent in members
-    ]
+    parts = []
+    for agent in members:
+        try:
+            parts.append(codec.one(observations[agent]) if agent in observations else np.zeros(codec.spec.shape))
+        except CodecError as error:
+            raise UsageError(f"{name}: observation of agent {agent!r}: {error}") from error
     joint = np.concatenate([np.asarray(part, np.float32).ravel() for part in parts])
     watch.joint = joint.shape == state.shape and bool(np.allclose(joint, state, rtol=1e-6, atol=1e-6))
 

@@ -54,7 +54,7 @@ def probe_turns(env: Any, name: str, teams: str = "auto") -> Probe:
             move = None
             if not (terminated or truncated):
                 detect_info_masks(codecs, team_of, {agent: info})
-                watch_state(env, watch, codecs, split, {agent: raw})
+                watch_state(env, name, watch, codecs, split, {agent: raw})
                 move = random_move(name, agent, codecs[team_of[agent]], raw, info, rng)
             _call(name, "step", lambda move=move: env.step(move))
     state_shape, _, notes = judge_state(watch)

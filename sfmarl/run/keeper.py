@@ -65,6 +65,7 @@ class Keeper:
         self._saving: Path | None = None
         self._unsaved: set[int] = set()
         self._save_failure = ""
+        self._goes_on = True
         self._evaluate_saved = False
         self._evaluating: Path | None = None
         self._saved_state: dict[str, Any] = {}
@@ -90,7 +91,7 @@ class Keeper:
         try:
             self._saving = checkpoint.begin(self._run_dir, self._recorder.env_steps)
         except RunError as error:
-            self._warn(f"{error} Training goes on.")
+            self._warn_unsaved(str(error))
             return
         self._unsaved = set(range(len(self._plan.policies)))
         self._save_failure = ""
@@ -106,7 +107,7 @@ class Keeper:
             return
         self._saving = None
         if self._save_failure:
-            self._warn(f"no checkpoint was written: {self._save_failure} Training goes on.")
+            self._warn_unsaved(f"no checkpoint was written: {self._save_failure.rstrip('.')}.")
             return
         state = self._run_state()
         try:
@@ -115,7 +116,7 @@ class Keeper:
             self._saved_state = state
             checkpoint.prune(self._run_dir, self._config.keep_checkpoints, protect=[self._evaluating or self.saved])
         except RunError as error:
-            self._warn(f"{error} Training goes on.")
+            self._warn_unsaved(str(error))
             return
         finally:
             self._last_save = time.monotonic()  # from its end: a slow disk must leave time for training
@@ -128,11 +129,19 @@ class Keeper:
             )
         self._callbacks.saved(self.saved)
 
-    def save_now(self, pump: Callable[[], None]) -> None:
-        """Write a checkpoint and wait for it, no matter what is scheduled; `pump` handles the crew's messages once."""
+    def save_now(self, pump: Callable[[], None], goes_on: bool = False) -> None:
+        """Write a checkpoint and wait for it, no matter what is scheduled; `pump` handles the crew's messages once.
+
+        `goes_on`: training does afterwards.
+        """
         self._wait_for_save(pump)
+        self._goes_on = goes_on
         self._save(then_evaluate=False)
         self._wait_for_save(pump)
+        self._goes_on = True
+
+    def _warn_unsaved(self, why: str) -> None:
+        self._warn(f"{why} Training goes on." if self._goes_on else why)
 
     def _wait_for_save(self, pump: Callable[[], None]) -> None:
         deadline = time.monotonic() + SAVE_SECONDS

@@ -30,6 +30,8 @@ POLL_SECONDS = 0.2
 
 INFO_EPISODES = 100
 """After so many episodes an entry of the infos that never appeared is taken for a slip of the pen."""
+OPPONENT_EPISODES = 20
+"""Episodes with returns that are not all 0 from which agents that pay each other are taken for opponents."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -63,6 +65,7 @@ class Training:
         self._warned_of_numbers: set[int] = set()
         self._unseen_infos = {metric.key for metric in parse_info_metrics(self._config.info_metrics)}
         self._watched_episodes = 0
+        self._cancelling = {team.name: 0 for team in plan.env.teams if len(team.agents) > 1}
         self._start_steps = recorder.env_steps, recorder.agent_steps
         self._start_wall = recorder.wall_seconds
 
@@ -72,7 +75,7 @@ class Training:
         try:
             self._crew.start()
             if not checkpoint_paths(self._config.run_dir):
-                self._keeper.save_now(self._pump)  # what a learner that dies early starts again from
+                self._keeper.save_now(self._pump, goes_on=True)  # what a learner that dies early starts again from
             while (reason := self._stop_reason()) is None:
                 self._pump()
                 self._keep_schedule()
@@ -111,6 +114,7 @@ class Training:
             case "episodes":
                 episodes = self._recorder.episodes.add(*message.payload)
                 self._watch_infos(episodes)
+                self._watch_opponents(episodes)
                 self._callbacks.episodes_ended(episodes)
             case "update":
                 self._recorder.learned(message.index, message.payload)
@@ -141,6 +145,21 @@ class Training:
             names = ", ".join(map(repr, sorted(self._unseen_infos)))
             self._warn(f"info_metrics: no agent's info held {names} in {self._watched_episodes} episodes.")
             self._unseen_infos = set()
+
+    def _watch_opponents(self, episodes: Episodes) -> None:
+        """Warn once of a team whose agents' returns cancel out in every one of its first OPPONENT_EPISODES."""
+        for team in list(self._cancelling):
+            returns = episodes.returns_of(team)
+            if (np.abs(returns.sum(axis=1)) > 1e-6 * (1 + np.abs(returns).max(axis=1, initial=0.0))).any():
+                del self._cancelling[team]
+                continue
+            self._cancelling[team] += int(returns.any(axis=1).sum())
+            if self._cancelling[team] >= OPPONENT_EPISODES:
+                self._warn(
+                    f"team {team!r}: its agents' returns cancel out in every episode. Opponents need teams of their "
+                    "own (--teams each); one policy may still play them all (--policies AGENT=NAME OTHER=NAME)."
+                )
+                del self._cancelling[team]
 
     def _warn(self, text: str) -> None:
         self._console.message(text, "warning")

@@ -48,6 +48,7 @@ def run_of(recipe: str, seed: int, score: float) -> dict:
         "evaluations": [[1000 * seed, -70.0, 2.0], [9000 + seed, score, 2.0]],
         "training_returns": [[500, -75.0], [9000, score]],
         "final": {"episodes": 200, "mean": score, "half_width": 1.5},
+        "env_steps": 2_000_000 + seed,
         "wall_seconds": 100.0 * seed,
         "agent_steps_per_second": 9000,
         "cpu_percent": 190,
@@ -83,7 +84,7 @@ def test_the_table_shows_every_seed_and_the_interval_over_seeds(tmp_path: Path):
     row = next(line for line in text.splitlines() if line.startswith("| mappo |"))
     assert str(mean_interval(scores)) in row
     assert all(f"{seed}: {score} ± 1.5" in row for seed, score in enumerate(scores, 1))
-    assert "| 200 |" in row and "1.50 (7)" in row
+    assert "| 200 |" in row and "| 2,000,002 |" in row and "1.50 (7)" in row
     assert "mappo passes, ippo MISSES" in text
     assert (tmp_path / "spread.png").stat().st_size > 1000
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from faulty_envs import Sound
 from gymnasium import spaces
 from scripted_envs import ChaosEnv, ScriptedEnv
 
@@ -131,3 +132,65 @@ def test_what_cannot_be_trained_on_is_explained(change, words):
         probe(env, "odd.env")
     for word in ["odd.env", *words]:
         assert word in str(caught.value)
+
+
+def broken(seen=None, told=None, ghost=False, missing=(), state=True):
+    """Return a `Sound` environment that is broken from its first observation on."""
+
+    class Broken(Sound):
+        def observe(self, agent):
+            return super().observe(agent) if seen is None or agent == "x_0" else seen
+
+        def state(self):
+            return super().state() if state else self.nothing
+
+        def reset(self, seed=None, options=None):
+            observations, infos = super().reset(seed, options)
+            self.agents = [*self.agents, "y_7"] if ghost else self.agents
+            return observations, infos if told is None else told[0]
+
+        def step(self, actions):
+            assert actions.keys() == set(self.agents)
+            answer = super().step(actions)
+            parts = [{a: x for a, x in part.items() if (i, a) not in missing} for i, part in enumerate(answer[:4])]
+            return (*parts, answer[4])
+
+    return Broken()
+
+
+@pytest.mark.parametrize("state", [True, False])
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ({"seen": np.full(3, np.nan, np.float32)}, ["agent 'x_1'", "nan at 0"]),
+        ({"seen": np.zeros(4, np.float32)}, ["agent 'x_1'", "expected shape (3,), got (4,)"]),
+        ({"seen": np.full(3, "a")}, ["agent 'x_1'", "dtype"]),
+        ({"ghost": True}, ["agent 'y_7' is not in possible_agents"]),
+        ({"told": [None]}, ["reset() must return infos as a dict by agent, not NoneType"]),
+    ],
+)
+def test_a_fault_of_the_first_observation_is_named(fault, words, state):
+    with pytest.raises(UsageError) as caught:
+        probe(broken(**fault, state=state), "broken")
+    for word in ["broken", *words]:
+        assert word in str(caught.value)
+
+
+def test_who_is_listed_and_sees_nothing_is_given_the_action_zero():
+    """As in a run: the environment may ask for everybody's action."""
+    found = probe(broken(missing={(0, "x_1")}), "partly blind")
+    assert found.spec.num_agents == 2
+
+
+def test_one_number_is_a_vector_of_one():
+    class Thermometer(Sound):
+        space = spaces.Box(-40, 40, (), np.float32)
+
+        def observe(self, agent):
+            return np.float32(self.np_random.uniform(-40, 40))
+
+    found = probe(Thermometer(), "thermometer")
+    assert found.spec.teams[0].obs.shape == (1,)
+    row = np.zeros((1, 1), np.float32)
+    found.codecs[0].obs.write_one(np.float32(21.5), row[0])
+    assert row.item() == 21.5

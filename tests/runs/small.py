@@ -61,6 +61,30 @@ class RaisesInWorkers(MatrixGame):
         super().__init__(PAYOFF)
 
 
+class RaisesAtThird(MatrixGame):
+    """The third copy cannot be built, wherever it is."""
+
+    copies: ClassVar[list[int]] = []
+
+    def __init__(self) -> None:
+        self.copies.append(1)
+        if len(self.copies) > 2:
+            raise OSError("no licence for a third simulator")
+        super().__init__(PAYOFF)
+
+
+class Rivals(MatrixGame):
+    """What one agent earns the other one pays."""
+
+    def __init__(self) -> None:
+        super().__init__(PAYOFF)
+
+    def step(self, actions):
+        observations, rewards, *rest = super().step(actions)
+        first, second = rewards
+        return observations, {first: rewards[first], second: -rewards[first]}, *rest
+
+
 class Recording(MatrixGame):
     """The climbing game; remembers every seed any copy of it was reset with."""
 

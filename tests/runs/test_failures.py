@@ -76,3 +76,21 @@ def test_a_finished_run_is_not_resumed(tmp_path):
     train(config(tmp_path / "run", mode="serial", env_steps=200))
     with pytest.raises(UsageError, match="env-steps"):
         resume(tmp_path / "run")
+
+
+def test_a_run_that_dies_before_it_learns_says_only_that(tmp_path, capsys):
+    """There is nothing to save, and training does not go on."""
+    settings = {"env": "tests.runs.small:RaisesAtThird", "mode": "serial", "num_workers": 1, "quiet": False}
+    with pytest.raises(RunError, match="no licence"):
+        train(config(tmp_path / "run", **settings))
+    said = "".join(capsys.readouterr())
+    assert "Training goes on" not in said
+
+
+def test_opponents_in_one_team_are_warned_of(tmp_path, capsys):
+    """Their team return is 0 whatever they learn; a team whose members earn differently is none of the kind."""
+    common = {"mode": "serial", "num_workers": 1, "env_steps": 2000, "quiet": False}
+    train(config(tmp_path / "rivals", env="tests.runs.small:Rivals", **common))
+    assert "team 'agent': its agents' returns cancel out in every episode" in "".join(capsys.readouterr())
+    train(config(tmp_path / "partners", **common))
+    assert "cancel out" not in "".join(capsys.readouterr())

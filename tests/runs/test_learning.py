@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from pettingzoo.utils import parallel_to_aec
 from small import config
 
 from sfmarl.algorithms import get_algorithm
@@ -40,7 +41,13 @@ def test_every_preset_solves_the_penalty_game(algo, mode, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("rnn", "mode", "lr", "env_steps"),
-    [("gru", "serial", 5e-3, 30_000), ("lstm", "serial", 5e-3, 30_000), ("gru", "async", 3e-3, 60_000)],
+    [
+        ("gru", "serial", 5e-3, 30_000),
+        ("lstm", "serial", 5e-3, 30_000),
+        ("gru", "sync", 5e-3, 30_000),
+        ("gru", "async", 3e-3, 60_000),
+        ("lstm", "async", 3e-3, 60_000),
+    ],
 )
 def test_memory_is_learned(rnn, mode, lr, env_steps, tmp_path):
     """Without memory nobody is right more often than by chance (see `Recall`); with it everybody always is."""
@@ -56,6 +63,22 @@ def test_memory_is_learned(rnn, mode, lr, env_steps, tmp_path):
         while env.agents:
             observations, rewards, *_ = env.step(policy.act(observations))
         assert rewards == {"agent_0": 1.0, "agent_1": 1.0}
+
+
+def recall_in_turns():
+    """Return `Recall` with the agents acting one after the other."""
+    return parallel_to_aec(Recall())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("rnn", "mode"), [("gru", "serial"), ("lstm", "async")])
+def test_memory_is_learned_in_turns(rnn, mode, tmp_path):
+    """Each agent's memory is its own, though one policy plays both and their turns alternate."""
+    hp = Hyperparameters(**MEMORY, actor_rnn=rnn, critic_rnn=rnn, lr=5e-3)
+    game = {"env": "tests.runs.test_learning:recall_in_turns", "policies": {"agent_0": "both", "agent_1": "both"}}
+    settings = {"mode": mode, "hp": hp, "num_envs_per_worker": 16, "env_steps": 120_000, "final_eval_episodes": 100}
+    result = train(config(tmp_path / "run", **game, **settings))
+    assert [agent["mean"] for agent in result.summary["evaluation"]["agents"].values()] == [1.0, 1.0]
 
 
 @pytest.mark.slow

@@ -170,16 +170,26 @@ class _ParallelLook(_Look):
         return bool(self.env.agents)
 
     def turn(self) -> bool:
-        acting = [agent for agent in self.env.agents if agent in self._seen and agent in self.codecs]
+        listed = [agent for agent in self.env.agents if agent in self.codecs]
+        acting = [agent for agent in listed if agent in self._seen]
         moves = {agent: self.move(agent, self._seen[agent], self._told.get(agent, {})) for agent in acting}
         if self.inspector.found_problems or not moves:
             return False
+        # as in a run: whoever is listed and sees nothing does nothing
+        moves |= {agent: self.codecs[agent].rest() for agent in listed if agent not in moves}
         answer = self.step(moves, acting)
         if self.inspector.found_problems:
             return False
         self.inspector.release("the next step")
         self._seen, rewards, terminated, truncated, self._told = answer
         for agent in acting:
+            for what, flags in (("terminations", terminated), ("truncations", truncated)):
+                if agent not in flags:
+                    self.inspector.warn(
+                        ("unflagged", what),
+                        f"agent {agent!r} acted and is missing from the {what} ({self.inspector.where}): it counts as "
+                        "not flagged there",
+                    )
             self._judge_end(agent, rewards, terminated.get(agent, False), truncated.get(agent, False))
         for agent, raw in self._seen.items():
             self.observe(agent, raw, self._told.get(agent, {}))
