@@ -28,11 +28,9 @@ from sfmarl.errors import SfmarlError
 from sfmarl.memory.plane import DataPlane
 from sfmarl.memory.queues import TicketQueue
 from sfmarl.run.plan import RunPlan
+from sfmarl.run.stopping import END_SIGNALS
 from sfmarl.threads import use_threads
 from sfmarl.user_code import import_user_code
-
-END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""Signals that ask a run to end: Ctrl-C, a service manager, a closed terminal."""
 
 Role = Literal["rollout", "inference", "learner", "evaluator"]
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import signal
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -36,10 +35,10 @@ from sfmarl.run.crew import Crew
 from sfmarl.run.initial import InitialPolicies, read_initial, require_fit, write_initial
 from sfmarl.run.keeper import Judge
 from sfmarl.run.plan import RunPlan, make_plan, resolve_workers
-from sfmarl.run.processes import END_SIGNALS
 from sfmarl.run.serial import SerialCrew
+from sfmarl.run.stopping import StopRequest, signals_noted
 from sfmarl.run.supervisor import ProcessCrew
-from sfmarl.run.training import Interrupted, Training
+from sfmarl.run.training import Training
 from sfmarl.run.validate import validate
 from sfmarl.run.validate_env import validate_for_env
 from sfmarl.statistics import Interval
@@ -87,13 +86,13 @@ def train(config: Config, judge: Judge | None = None) -> TrainResult:
         config = replace(config, init_from={policy: str(source) for policy, source in initial.sources.items()})
     plan = replace(plan, config=config)
     config.run_dir.mkdir(parents=True, exist_ok=True)
-    with locked(config.run_dir):
+    with locked(config.run_dir), signals_noted() as stop:
         if (config.run_dir / "config.json").exists():
             raise UsageError(f"{config.run_dir} holds a run already. Name another --run-dir.")
         write_config(config, config.run_dir / "config.json")
         if initial:
             write_initial(plan, initial)
-        return _run(plan, callbacks, resumed=None, notes=notes, judge=judge)
+        return _run(plan, callbacks, stop, resumed=None, notes=notes, judge=judge)
 
 
 def check_run(config: Config, warn: Callable[[str], None] | None = None) -> tuple[RunPlan, InitialPolicies | None]:
@@ -120,11 +119,11 @@ def resume(run_dir: str | Path, **overrides: Any) -> TrainResult:
     config = replace(read_config(run_dir / "config.json", imports), run_dir=run_dir, **overrides)
     validate(config, new_run=False)
     callbacks = Callbacks(config.callbacks)
-    with locked(run_dir):
-        return _resume(config, callbacks, run_dir)
+    with locked(run_dir), signals_noted() as stop:
+        return _resume(config, callbacks, run_dir, stop)
 
 
-def _resume(config: Config, callbacks: Callbacks, run_dir: Path) -> TrainResult:
+def _resume(config: Config, callbacks: Callbacks, run_dir: Path, stop: StopRequest) -> TrainResult:
     notes: list[str] = []
     resumed = checkpoint.latest(run_dir, warn=notes.append)
     if resumed.run_state["env_steps"] >= config.env_steps:
@@ -142,7 +141,7 @@ def _resume(config: Config, callbacks: Callbacks, run_dir: Path) -> TrainResult:
     plan = replace(plan, config=config, start_env_steps=resumed.run_state["env_steps"])
     require_fit(plan, resumed)
     write_config(config, run_dir / "config.json")
-    return _run(plan, callbacks, resumed=resumed, notes=notes)
+    return _run(plan, callbacks, stop, resumed=resumed, notes=notes)
 
 
 def _refuse_reimport() -> None:
@@ -165,6 +164,7 @@ def _plan(config: Config) -> RunPlan:
 def _run(
     plan: RunPlan,
     callbacks: Callbacks,
+    stop: StopRequest,
     resumed: checkpoint.Checkpoint | None,
     notes: list[str] | None = None,
     judge: Judge | None = None,
@@ -197,9 +197,10 @@ def _run(
             resume_step=past.get("env_steps"),
             warn=lambda text: console.message(text, "warning"),
         )
-        training = Training(plan, crew, recorder, writer, console, past, callbacks, judge)
-        with _traceback_kept(run_dir), _interruptible(training):
+        training = Training(plan, crew, recorder, writer, console, past, callbacks, stop, judge)
+        with _traceback_kept(run_dir):
             try:
+                stop.obey()
                 summary = training.run()
             finally:
                 crew.stop()
@@ -207,34 +208,13 @@ def _run(
             replace_file(run_dir / "summary.json", json.dumps(summary, indent=2).encode() + b"\n")
             callbacks.end(summary)
         console.message(_closing(summary, run_dir), "result")
-    if training.interrupted:
-        raise Interrupted(training.interrupted)
+    stop.obey()
     return TrainResult(run_dir, summary)
 
 
 def _restore_counters(words: Any, past: dict[str, Any]) -> None:
     for role, totals in past.get("counts", {}).items():
         words.counts[role][0] = totals
-
-
-@contextmanager
-def _interruptible(training: Training) -> Iterator[None]:
-    """Once: finish the pass, write a checkpoint, stop. Twice: stop now."""
-
-    def on_signal(number: int, frame: Any) -> None:
-        if training.interrupted:
-            raise KeyboardInterrupt
-        training.interrupted = number
-
-    try:
-        old = {number: signal.signal(number, on_signal) for number in END_SIGNALS}
-    except ValueError:  # not the main thread of the program: its signals are not ours
-        old = {}
-    try:
-        yield
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
 
 
 @contextmanager

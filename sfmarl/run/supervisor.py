@@ -29,7 +29,8 @@ from sfmarl.memory.queues import SharedQueue
 from sfmarl.run.child import Child
 from sfmarl.run.crew import Message
 from sfmarl.run.plan import RunPlan
-from sfmarl.run.processes import END_SIGNALS, PRELOAD, START_METHOD, Failure, Handle, Role, child_main
+from sfmarl.run.processes import PRELOAD, START_METHOD, Failure, Handle, Role, child_main
+from sfmarl.run.stopping import END_SIGNALS
 
 STOP_SECONDS = 10.0
 """Patience with children that were asked to stop before they are killed."""

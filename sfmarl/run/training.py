@@ -23,6 +23,7 @@ from sfmarl.run.callbacks import Callbacks, Run
 from sfmarl.run.crew import Crew, Message
 from sfmarl.run.keeper import Judge, Keeper
 from sfmarl.run.plan import RunPlan
+from sfmarl.run.stopping import StopRequest
 from sfmarl.storage.checkpoint import checkpoint_paths
 from sfmarl.versions import package_versions
 
@@ -32,10 +33,6 @@ INFO_EPISODES = 100
 """After so many episodes an entry of the infos that never appeared is taken for a slip of the pen."""
 OPPONENT_EPISODES = 20
 """Episodes with returns that are not all 0 from which agents that pay each other are taken for opponents."""
-
-
-class Interrupted(KeyboardInterrupt):
-    """A signal ended the run in order: its checkpoint is written. `args[0]` is the signal's number."""
 
 
 class Training:
@@ -50,15 +47,15 @@ class Training:
         console: Console,
         past: dict[str, Any],
         callbacks: Callbacks,
+        stop: StopRequest,
         judge: Judge | None = None,
     ) -> None:
         """`past` is the run state of the checkpoint that is resumed, empty for a new run; `judge` may stop the run."""
-        self.interrupted = 0
-        """Number of the signal that asked the run to stop; set from a signal handler."""
         self._plan, self._config = plan, plan.config
         self._crew, self._recorder, self._writer, self._console = crew, recorder, writer, console
         self._system = SystemSampler(plan.device)
         self._callbacks = callbacks
+        self._stop = stop
         self._run = Run(self._config, plan.env, recorder, console.message)
         self._keeper = Keeper(plan, crew, recorder, past, callbacks, console.message, self._warn, self._write, judge)
         self._last_record = time.monotonic()
@@ -97,7 +94,7 @@ class Training:
 
     def _stop_reason(self) -> str | None:
         config = self._config
-        if self.interrupted:
+        if self._stop.signal:
             return "interrupted"
         if self._recorder.env_steps >= config.env_steps:
             return "finished"
@@ -202,7 +199,7 @@ class Training:
         config, recorder = self._config, self._recorder
         seconds = max(recorder.wall_seconds - self._start_wall, 1e-9)
         judged = self._keeper.verdict is not None
-        evaluation = None if judged else self._keeper.final_evaluation(stop=lambda: self.interrupted > 0)
+        evaluation = None if judged else self._keeper.final_evaluation(stop=lambda: self._stop.signal > 0)
         best, saved = self._keeper.best, self._keeper.saved
         return {
             "stopped_by": reason,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -14,7 +15,9 @@ import pytest
 from small import children, config, wait_for
 
 from sfmarl.errors import RunError
+from sfmarl.run import runner
 from sfmarl.run.runner import train
+from sfmarl.run.stopping import Interrupted
 from sfmarl.storage.checkpoint import checkpoint_paths, latest
 
 
@@ -166,6 +169,24 @@ def test_ctrl_c_during_start_up(start_cli, tmp_path):
     out, err = process.communicate(timeout=90)
     assert process.returncode == 130, err
     assert "Traceback" not in err + out
+
+
+def test_ctrl_c_while_something_is_imported_is_not_lost(tmp_path, monkeypatch):
+    """Packages take any exception in the middle of an import for a module that is missing."""
+
+    class Writer(runner.MetricsWriter):
+        def __init__(self, *args, **kwargs):
+            with contextlib.suppress(BaseException):
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(0.1)
+            super().__init__(*args, **kwargs)
+
+    monkeypatch.setattr(runner, "MetricsWriter", Writer)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(Interrupted):
+        train(config(tmp_path / "run", mode="serial", num_workers=1))
+    assert signal.getsignal(signal.SIGINT) is before
+    assert not children("")
 
 
 def test_a_script_without_main_guard_is_told(tmp_path):

@@ -1,0 +1,53 @@
+"""Ctrl-C, SIGTERM and SIGHUP: asked once, a run ends in order; asked twice, at once."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Ctrl-C, a service manager, a closed terminal. They reach the whole process group; the main process decides."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal ended the run in order: what it had learned is on disk. `args[0]` is the signal's number."""
+
+
+class StopRequest:
+    """What a signal asked for so far."""
+
+    def __init__(self) -> None:
+        self.signal = 0
+        """Number of the signal that came first; 0 while none did."""
+
+    def obey(self) -> None:
+        """Raise Interrupted if a signal came."""
+        if self.signal:
+            raise Interrupted(self.signal)
+
+
+@contextmanager
+def signals_noted() -> Iterator[StopRequest]:
+    """Yield what takes note of the first signal; the second one raises KeyboardInterrupt.
+
+    From where a run has something to lose, and not only in its loop: a KeyboardInterrupt in the middle of another
+    package's import may be taken for a module that is missing, and be gone.
+    """
+    request = StopRequest()
+
+    def on_signal(number: int, frame: Any) -> None:
+        if request.signal:
+            raise KeyboardInterrupt
+        request.signal = number
+
+    try:
+        old = {number: signal.signal(number, on_signal) for number in END_SIGNALS}
+    except ValueError:  # not the main thread of the program: its signals are not ours
+        old = {}
+    try:
+        yield request
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
