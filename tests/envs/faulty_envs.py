@@ -245,6 +245,15 @@ class CutBlind(Sound):
         return said
 
 
+class Unflagged(Sound):
+    """One agent is missing from the terminations."""
+
+    def step(self, actions):
+        observations, rewards, terminations, *rest = super().step(actions)
+        terminations.pop("x_1", None)
+        return observations, rewards, terminations, *rest
+
+
 class Stranger(Sound):
     """Somebody who is not in possible_agents joins late."""
 
