@@ -19,7 +19,7 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn.functional import log_softmax
+from torch.nn import functional as F
 
 from sfmarl.specs import ActionSpec
 
@@ -34,10 +34,18 @@ def _log_probs(spec: ActionSpec, logits: Tensor, mask: Tensor | None) -> list[Te
     logits = logits.float()
     parts = logits.split(spec.nvec, -1) if len(spec.nvec) > 1 else (logits,)
     if mask is None:
-        return [log_softmax(part, -1) for part in parts]
+        return [_log_softmax(part) for part in parts]
     masks = mask.split(spec.nvec, -1) if len(spec.nvec) > 1 else (mask,)
     illegal = [~part & part.any(-1, keepdim=True) for part in masks]
-    return [log_softmax(part.masked_fill(bad, ILLEGAL), -1) for part, bad in zip(parts, illegal, strict=True)]
+    return [_log_softmax(part.masked_fill(bad, ILLEGAL)) for part, bad in zip(parts, illegal, strict=True)]
+
+
+def _log_softmax(logits: Tensor) -> Tensor:
+    """Return log-probabilities along the last dimension, in the memory order of `logits` (`mlp` puts actions first)."""
+    actions_first = logits.movedim(-1, 0)
+    if actions_first.is_contiguous() and not logits.is_contiguous():
+        return F.log_softmax(actions_first, 0).movedim(0, -1)
+    return F.log_softmax(logits, -1)
 
 
 def _components(spec: ActionSpec, action: Tensor) -> list[Tensor]:

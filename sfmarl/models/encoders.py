@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from sfmarl.models.convolutions import ConvEncoder
 from sfmarl.models.custom import CustomEncoder
+from sfmarl.models.mlp import by_hand, mlp, tanh_
 from sfmarl.models.parts import PartsEncoder
 from sfmarl.models.recurrence import Memory, Recurrence, RnnKind
 from sfmarl.models.sharing import AgentBias, SetLinear, initialise_with_ids, into_groups, out_of_groups
@@ -94,6 +95,9 @@ class SetNetwork(nn.Module):
         sets = torch.tensor(parameter_set)
         self.register_buffer("sets", sets, persistent=False)
         self.identity = parameter_set == tuple(range(self.num_sets))
+        self._is_plain = (
+            self.num_sets == 1 and bool(config.hidden) and self.recurrence is None and not config.layer_norm
+        )
 
     def forward(self, x: Tensor, agent_index: Tensor | None = None) -> Tensor:
         """Map x [..., A, *shape] to [..., A, outputs]; of a recurrent network every row is a life of its own.
@@ -154,6 +158,8 @@ class SetNetwork(nn.Module):
     def _layers(
         self, x: Tensor, sets: Tensor | None, ids: Tensor | None, memory: Memory | None, state_after: int
     ) -> tuple[Tensor, Tensor | None]:
+        if self._is_plain and by_hand(x):
+            return self._plain(x, ids), None
         last, lead, state = len(self.layers) - 1, x.shape[:-1], None
         for index, layer in enumerate(self.layers):
             if index == 1 and self.num_sets == 1:
@@ -167,6 +173,14 @@ class SetNetwork(nn.Module):
             x = layer(x, sets, ids if index == 0 else None)
             if index < last:
                 # in place: neither a matmul's nor tanh's or relu's gradient needs the pre-activation
-                x = x.tanh_() if self.activation == "tanh" else x.relu_()
+                x = tanh_(x) if self.activation == "tanh" else x.relu_()
                 x = F.layer_norm(x, x.shape[-1:]) if self.layer_norm else x
         return x.view(*lead, x.shape[-1]) if self.num_sets == 1 else x, state
+
+    def _plain(self, x: Tensor, ids: Tensor | None) -> Tensor:
+        """Map x [..., in] to [..., outputs] with one set of hidden layers and nothing else."""
+        weights, biases = [layer.weight[0] for layer in self.layers], [layer.bias[0] for layer in self.layers]
+        first = biases[0] if ids is None else biases[0] + ids
+        first = first.reshape(-1, first.shape[-1])
+        outputs = mlp(x.reshape(-1, x.shape[-1]), first, weights, biases[1:], self.activation == "tanh")
+        return outputs.view(*x.shape[:-1], outputs.shape[-1])
