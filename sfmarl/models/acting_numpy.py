@@ -1,5 +1,8 @@
 """The fast path: a categorical MLP policy in plain NumPy, without allocation per call.
 
+A tanh network is computed as the sigmoid network that equals it, tanh(x) = 2 sigmoid(2 x) - 1, with the factors and the
+shift moved into the weights once per load; the sigmoid is torch's, which takes a third of the time of NumPy's tanh.
+
 Logits are laid out [G, P, M], actions before rows, so that every reduction of the softmax runs along contiguous rows.
 G = 1 with one parameter set, else one group per agent, or per set when `agent_index` is given (as in
 `sfmarl.models.sharing`).
@@ -11,6 +14,7 @@ import math
 from itertools import accumulate, pairwise
 
 import numpy as np
+import torch
 
 from sfmarl.models.actor import Actor
 from sfmarl.models.distributions import ILLEGAL
@@ -63,12 +67,27 @@ class NumpyActing:
     def load(self, flat: np.ndarray) -> None:
         """See `Acting.load`."""
         np.copyto(self._flat, flat)
+        if self._tanh:
+            self._to_sigmoid()
         if self._gathered:
             for i in range(len(self._weights)):
                 np.take(self._set_weights[i], self._sets, axis=0, out=self._weights[i])
                 np.take(self._set_biases[i], self._sets, axis=0, out=self._biases[i])
         if self._agent_bias is not None:
             np.add(self._set_biases[0][self._sets], self._ids, out=self._agent_bias)
+
+    def _to_sigmoid(self) -> None:
+        """Rewrite the weights so that each hidden layer ends in a sigmoid s, whose 2 s - 1 is the layer's tanh."""
+        last = len(self._set_weights) - 1
+        for i, (weights, biases) in enumerate(zip(self._set_weights, self._set_biases, strict=True)):
+            if i > 0:
+                biases -= weights.sum(axis=1)
+                weights *= 2.0
+            if i < last:
+                weights *= 2.0
+                biases *= 2.0
+        if self._ids is not None and last > 0:
+            self._ids *= 2.0
 
     def act(
         self,
@@ -141,7 +160,11 @@ class NumpyActing:
                 self._add_first_bias(h, b, a, agent_index)
             else:
                 np.add(h, biases[i][:, None], out=h)
-            x = np.tanh(h, out=h) if self._tanh else np.maximum(h, 0.0, out=h)
+            if self._tanh:
+                torch.from_numpy(h).sigmoid_()
+            else:
+                np.maximum(h, 0.0, out=h)
+            x = h
         logits = self._buffer("logits", groups, weights[last].shape[-1], rows)
         np.matmul(weights[last].transpose(0, 2, 1), x.transpose(0, 2, 1), out=logits)
         if last == 0 and self._ids is not None:
