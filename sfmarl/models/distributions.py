@@ -21,6 +21,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from sfmarl.models.categorical import evaluate_categoricals
+from sfmarl.models.mlp import by_hand
 from sfmarl.specs import ActionSpec
 
 ILLEGAL = -1e9
@@ -35,9 +37,14 @@ def _log_probs(spec: ActionSpec, logits: Tensor, mask: Tensor | None) -> list[Te
     parts = logits.split(spec.nvec, -1) if len(spec.nvec) > 1 else (logits,)
     if mask is None:
         return [_log_softmax(part) for part in parts]
-    masks = mask.split(spec.nvec, -1) if len(spec.nvec) > 1 else (mask,)
-    illegal = [~part & part.any(-1, keepdim=True) for part in masks]
+    illegal = _illegal(spec, mask)
     return [_log_softmax(part.masked_fill(bad, ILLEGAL)) for part, bad in zip(parts, illegal, strict=True)]
+
+
+def _illegal(spec: ActionSpec, mask: Tensor) -> list[Tensor]:
+    """Return what must not be drawn, bool [..., n_k] per component: nothing where a component has no legal action."""
+    masks = mask.split(spec.nvec, -1) if len(spec.nvec) > 1 else (mask,)
+    return [~part & part.any(-1, keepdim=True) for part in masks]
 
 
 def _log_softmax(logits: Tensor) -> Tensor:
@@ -67,8 +74,23 @@ def evaluate(
     """Return (log-probability of `action`, entropy), both float32 [...]: what a policy-gradient loss needs."""
     if spec.kind == "continuous":
         return _gaussian_log_prob(params, action, log_std), _gaussian_entropy(params, log_std)
+    if by_hand(params):
+        return _evaluate_by_hand(spec, params, action, mask)
     log_probs = _log_probs(spec, params, mask)
     return _pick(spec, log_probs, action), _sum([-(lp.exp() * lp).sum(-1) for lp in log_probs])
+
+
+def _evaluate_by_hand(spec: ActionSpec, logits: Tensor, action: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    lead = logits.shape[:-1]
+    illegal = None if mask is None else _actions_first(torch.cat(_illegal(spec, mask), -1))
+    components = torch.stack([index.reshape(-1) for index in _components(spec, action)])
+    chosen, entropies = evaluate_categoricals(_actions_first(logits), spec.nvec, components, illegal, ILLEGAL)
+    return chosen.view(lead), entropies.view(lead)
+
+
+def _actions_first(x: Tensor) -> Tensor:
+    """Return x [..., P] as [P, M]; without a copy if it lies like that already (`mlp`)."""
+    return x.movedim(-1, 0).reshape(x.shape[-1], -1)
 
 
 def log_prob(
