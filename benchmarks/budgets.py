@@ -149,6 +149,7 @@ class _FreeActing:
         self._answer = np.zeros((*rows, *spec.action.shape), spec.action.dtype), np.zeros(rows, np.float32)
 
     state_size = 0
+    takes_parts = False
 
     def load(self, flat: np.ndarray) -> None:
         """See Acting."""

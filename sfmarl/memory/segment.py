@@ -71,6 +71,10 @@ class Segment:
         offset, shape, dtype = self.layout.entries[name]
         return np.ndarray(shape, dtype, buffer=self._mmap, offset=offset)
 
+    def memory(self) -> np.ndarray:
+        """Return this process's whole mapping as bytes, uint8 [layout.size]."""
+        return np.ndarray((self.layout.size,), np.uint8, buffer=self._mmap)
+
     def __reduce__(self):
         return _attach, (self.layout, reduction.DupFd(self._fd))
 

@@ -8,6 +8,7 @@ else.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -27,6 +28,8 @@ class Acting(Protocol):
     """Draws the actions."""
     state_size: int
     """Floats a recurrent actor remembers of each row (S); 0 when it is feed-forward."""
+    takes_parts: bool
+    """Whether `act` takes observations and masks that lie in several arrays; else they must be joined first."""
 
     def load(self, flat: np.ndarray) -> None:
         """Take over weights and normaliser statistics from `flat` float32 [flat_size], as `flatten_into` wrote them."""
@@ -34,8 +37,8 @@ class Acting(Protocol):
 
     def act(
         self,
-        obs: np.ndarray,
-        action_mask: np.ndarray | None = None,
+        obs: np.ndarray | Sequence[np.ndarray],
+        action_mask: np.ndarray | Sequence[np.ndarray] | None = None,
         agent_index: np.ndarray | None = None,
         greedy: bool = False,
         rnn_state: Tensor | None = None,
@@ -45,7 +48,8 @@ class Acting(Protocol):
 
         obs [B, A, *obs] any dtype; action_mask [B, A, n] bool, True = legal; agent_index [B, A] int, None when column a
         is agent a. Returns (action [B, A, *action] in the spec's dtype, log-probability float32 [B, A]); both are valid
-        until the next call.
+        until the next call. With `takes_parts`, obs and action_mask may each be several arrays whose rows follow each
+        other; they are copied to where the policy computes and may be written again when this returns.
 
         A recurrent actor also needs `rnn_state` float32 [B, A, S], made by `new_state`, which is overwritten with what
         it remembers now, and `is_first` bool [B, A]: rows whose life begins, for which it forgets first.

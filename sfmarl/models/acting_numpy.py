@@ -26,6 +26,7 @@ class NumpyActing:
     """`Acting` for discrete and multi-discrete MLP policies on the CPU."""
 
     state_size = 0
+    takes_parts = False
 
     @staticmethod
     def supports(actor: Actor) -> bool:

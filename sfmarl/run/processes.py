@@ -17,7 +17,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing import connection, parent_process
 from multiprocessing.connection import Connection
@@ -146,10 +146,11 @@ def _inference_main(index: int, handle: Handle, pipe: Connection, report: Callab
     use_threads(1)
     words = handle.plane.words()
     outboxes = dict(enumerate(handle.rollout_queues))
-    worker = build_inference(handle.plan, handle.plane, index, handle.inference_queues[index], outboxes)
-    report("started", None)
-    while not words.stopping:
-        worker.run_once()
+    with _on_device(handle, report):
+        worker = build_inference(handle.plan, handle.plane, index, handle.inference_queues[index], outboxes)
+        report("started", None)
+        while not words.stopping:
+            worker.run_once()
 
 
 def _learner_main(index: int, handle: Handle, pipe: Connection, report: Callable[[str, Any], None]) -> None:
@@ -164,14 +165,29 @@ def _learner_main(index: int, handle: Handle, pipe: Connection, report: Callable
     if checkpoint.checkpoint_paths(handle.run_dir):
         saved = checkpoint.latest(handle.run_dir, warn=lambda text: report("warning", text)).read_policy(spec.name)
         state, version = saved.algorithm_state, saved.policy_version
-    worker = build_learner(plan, handle.plane, index, state, version, report)
-    report("started", None)
-    while not words.stopping:
-        worker.run_once()
-        while pipe.poll():
-            _, target = pipe.recv()
-            save_policy(plan, index, worker, target, report)
+    with _on_device(handle, report):
+        worker = build_learner(plan, handle.plane, index, state, version, report)
+        report("started", None)
+        while not words.stopping:
+            worker.run_once()
+            while pipe.poll():
+                _, target = pipe.recv()
+                save_policy(plan, index, worker, target, report)
     worker.report()
+
+
+@contextlib.contextmanager
+def _on_device(handle: Handle, report: Callable[[str, Any], None]) -> Iterator[None]:
+    """Make the run's GPU, if it has one, this process's own, which reads slots from where they lie."""
+    import torch
+
+    from sfmarl.memory.registered import registered
+
+    device = torch.device(handle.plan.device)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    with registered(handle.plane.segment, device, lambda text: report("warning", text)):
+        yield
 
 
 def _keep_freed_memory() -> None:

@@ -11,6 +11,7 @@ import torch
 
 from sfmarl.algorithms.base import Batch
 from sfmarl.memory.block import Block
+from sfmarl.transfers import DIRECT_BYTES, Transfers
 
 
 @dataclass
@@ -22,7 +23,7 @@ class Chosen:
     ring: int
     """Ring position."""
     lanes: slice | np.ndarray
-    """All lanes, or the indices of some."""
+    """All lanes or the first of them, or the indices of some."""
     count: int
     """How many lanes that is."""
     number: int
@@ -65,71 +66,118 @@ def limit(chosen: Sequence[Chosen], lanes: int) -> list[Chosen]:
         if left == 0:
             break
         if part.count > left:
-            indices = np.arange(part.block.spec.lanes)[part.lanes][:left]
-            part = Chosen(part.block, part.ring, indices, left, part.number)
+            # a slice of a slice stays one: it is copied without being gathered first
+            lanes = slice(left) if isinstance(part.lanes, slice) else part.lanes[:left]
+            part = Chosen(part.block, part.ring, lanes, left, part.number)
         kept.append(part)
         left -= part.count
     return kept
 
 
 class Staging:
-    """A preallocated batch in host memory, pinned when the learner is on a GPU: slots are copied into it once."""
+    """A preallocated batch on the learner's device, into which slots are copied.
+
+    What is large goes there straight from the slot, one copy per field and slot; on a GPU small fields are gathered in
+    page-locked host memory first and travel together. On the CPU that memory is the batch.
+    """
 
     FIELDS = ("obs", "active", "is_first", "action", "log_prob", "reward", "terminated", "truncated", "policy_version",
               "action_mask", "state", "in_return")  # fmt: skip
 
-    def __init__(self, blocks: Sequence[Block], lanes: int, device: torch.device) -> None:
-        """`blocks` are the policy's: they are alike but for their place. `lanes` is N."""
+    def __init__(
+        self,
+        blocks: Sequence[Block],
+        lanes: int,
+        device: torch.device,
+        transfers: Transfers | None = None,
+        direct_bytes: int = DIRECT_BYTES,
+    ) -> None:
+        """`blocks` are the policy's: they are alike but for their place. `lanes` is N.
+
+        Fields of which a whole slot position has `direct_bytes` are not gathered on the host.
+        """
         block, spec = blocks[0], blocks[0].spec
-        self._device = device
-        self._tensors: dict[str, torch.Tensor] = {}
+        self._transfers = transfers or Transfers(device)
+        self._direct_bytes = direct_bytes
+        self._device: dict[str, torch.Tensor] = {}
+        self._host: dict[str, torch.Tensor] = {}
         for name in self.FIELDS:
             source = getattr(block, name)
             if source is None:
                 continue
-            dtype = torch.int64 if name == "action" and source.dtype == np.int32 else torch.from_numpy(source[:0]).dtype
-            shape = (source.shape[1], lanes, *source.shape[3:])
-            self._tensors[name] = torch.zeros(shape, dtype=dtype, pin_memory=device.type == "cuda")
-        self._arrays = {name: tensor.numpy() for name, tensor in self._tensors.items()}
+            dtype = torch.from_numpy(source[:0]).dtype
+            self._make(name, (source.shape[1], lanes, *source.shape[3:]), dtype, source[0].nbytes >= direct_bytes)
+        self._fields = tuple(self._device)
+        for name in ("lane", "number", "generation"):
+            self._make(name, (lanes,), torch.int64)
+        if not spec.lockstep:
+            self._make("agent_index", (lanes, spec.agents), torch.int64)
+        if block.actor_state is not None:
+            self._make("actor_state", (lanes, *block.actor_state.shape[2:]), torch.float32)
+        self._arrays = {name: tensor.numpy() for name, tensor in self._host.items()}
         starts = accumulate((b.spec.lanes for b in blocks), initial=0)
         self._first_lane = {b.spec.name: start for b, start in zip(blocks, starts, strict=False)}
         self._num_lanes = sum(b.spec.lanes for b in blocks)
-        self._whose = {name: torch.zeros(lanes, dtype=torch.int64) for name in ("lane", "number", "generation")}
-        self._actor_state = None
-        if block.actor_state is not None:
-            shape = (lanes, *block.actor_state.shape[2:])
-            self._actor_state = torch.zeros(shape, pin_memory=device.type == "cuda")
-        self._agent_index = None if spec.lockstep else torch.zeros((lanes, spec.agents), dtype=torch.int64)
+
+    def _make(self, name: str, shape: tuple[int, ...], dtype: torch.dtype, direct: bool = False) -> None:
+        kept = torch.int64 if name == "action" and dtype == torch.int32 else dtype
+        self._device[name] = torch.zeros(shape, dtype=kept, device=self._transfers.device)
+        if not self._transfers.separate:
+            self._host[name] = self._device[name]
+        elif not direct:
+            self._host[name] = self._transfers.host(shape, dtype)
 
     def fill(self, chosen: Sequence[Chosen]) -> Batch:
         """Copy the chosen slots, lane by lane in their order, and return the batch on the learner's device.
 
-        Fewer than N lanes make a smaller batch, a view of the staging arrays.
+        When this returns the slots have been read and may be released. Fewer than N lanes make a smaller batch, a view
+        of the preallocated one.
         """
         first = 0
         for part in chosen:
             lanes = slice(first, first + part.count)
-            for name, target in self._arrays.items():
-                target[:, lanes] = getattr(part.block, name)[part.ring][:, part.lanes]
+            for name in self._fields:
+                self._fill_field(name, part, lanes)
             self._fill_lanes(part, lanes)
             first += part.count
-        batch = Batch(
-            **{name: tensor[:, :first] for name, tensor in self._tensors.items()},
-            **{name: tensor[:first] for name, tensor in self._whose.items()},
-            agent_index=None if self._agent_index is None else self._agent_index[:first],
-            actor_state=None if self._actor_state is None else self._actor_state[:first],
-            num_lanes=self._num_lanes,
+        if self._transfers.separate:
+            for name, host in self._host.items():
+                self._transfers.copy(_lanes(name, self._device[name], first), _lanes(name, host, first))
+        self._transfers.wait()
+        return Batch(
+            **{name: _lanes(name, tensor, first) for name, tensor in self._device.items()}, num_lanes=self._num_lanes
         )
-        return batch if self._device.type == "cpu" else batch.to(self._device)
+
+    def _fill_field(self, name: str, part: Chosen, lanes: slice) -> None:
+        source = getattr(part.block, name)[part.ring]
+        if name not in self._host:
+            self._transfers.copy(self._device[name][:, lanes], torch.from_numpy(source[:, part.lanes]))
+            return
+        target = self._arrays[name]
+        if isinstance(part.lanes, np.ndarray) and source.nbytes >= self._direct_bytes and source.dtype == target.dtype:
+            # one copy: NumPy would gather the lanes first and then copy them
+            index, into = torch.from_numpy(part.lanes), self._host[name][:, lanes]
+            torch.index_select(torch.from_numpy(source), 1, index, out=into)
+            return
+        target[:, lanes] = source[:, part.lanes]
 
     def _fill_lanes(self, part: Chosen, lanes: slice) -> None:
         """Copy what a slot holds once, not per step."""
         block, ring, chosen = part.block, part.ring, part.lanes
         index = np.arange(block.spec.lanes)[chosen]
-        if self._agent_index is not None:
-            self._agent_index[lanes, 0] = torch.from_numpy(index % len(block.spec.team.agents))
-        if self._actor_state is not None:
-            self._actor_state.numpy()[lanes] = block.actor_state[ring][chosen]
-        self._whose["lane"].numpy()[lanes] = self._first_lane[block.spec.name] + index
-        self._whose["number"].numpy()[lanes] = block.slots.number[ring][chosen]
-        self._whose["generation"].numpy()[lanes] = block.slots.generation[ring][chosen]
+        values = {
+            "lane": self._first_lane[block.spec.name] + index,
+            "number": block.slots.number[ring][chosen],
+            "generation": block.slots.generation[ring][chosen],
+        }
+        if "agent_index" in self._host:
+            values["agent_index"] = (index % len(block.spec.team.agents))[:, None]
+        if "actor_state" in self._host:
+            values["actor_state"] = block.actor_state[ring][chosen]
+        for name, array in values.items():
+            self._arrays[name][lanes] = array
+
+
+def _lanes(name: str, tensor: torch.Tensor, count: int) -> torch.Tensor:
+    """Return the first `count` lanes of a field [T, N, ...] or of what a slot holds once [N, ...]."""
+    return tensor[:, :count] if name in Staging.FIELDS else tensor[:count]

@@ -33,13 +33,14 @@ class Acting(Protocol):
 
     generator: np.random.Generator | torch.Generator
     state_size: int
+    takes_parts: bool
 
     def load(self, flat: np.ndarray) -> None: ...
 
     def act(
         self,
-        obs: np.ndarray,
-        action_mask: np.ndarray | None,
+        obs: np.ndarray | Sequence[np.ndarray],
+        action_mask: np.ndarray | Sequence[np.ndarray] | None,
         agent_index: np.ndarray | None,
         greedy: bool = False,
         rnn_state: Any = None,
@@ -68,10 +69,12 @@ class PolicySlot:
             self.acting.load(self._flat)
         return self.version > 0
 
-    def stage(self, name: str, parts: Sequence[np.ndarray]) -> np.ndarray:
-        """Return the parts as one array [B, ...]: the part itself when there is one, else joined in a reused buffer."""
+    def stage(self, name: str, parts: Sequence[np.ndarray]) -> np.ndarray | Sequence[np.ndarray]:
+        """Return the parts as the actor takes them: as they are, or as one array [B, ...], joined in a reused buffer."""
         if len(parts) == 1:
             return parts[0]
+        if self.acting.takes_parts:
+            return parts
         rows = sum(len(part) for part in parts)
         buffer = self._staging.get(name)
         if buffer is None or len(buffer) < rows:

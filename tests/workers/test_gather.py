@@ -11,6 +11,7 @@ from worker_parts import env_spec, make_plane, publish_slot
 
 from sfmarl.memory.slots import ALL, FILLING, FREE, READY, TAKEN
 from sfmarl.workers.gather import Chosen, Staging, find_ready, limit
+from tests.late_transfers import LateTransfers
 
 CPU = torch.device("cpu")
 
@@ -229,3 +230,33 @@ def test_samples_are_live_rows_and_versions_those_who_acted():
     assert part.versions().shape == (3, 4) and part.versions()[2, 3] == -1
     (cut,) = limit([part], 2)
     assert cut.samples() == 3 * 2 * 2 and cut.versions().shape == (3, 2)
+
+
+@pytest.mark.parametrize("direct_bytes", [0, 150, 1 << 40])
+@pytest.mark.parametrize("turn_based", [False, True])
+def test_a_device_of_its_own_gets_what_the_cpu_would(turn_based, direct_bytes):
+    """Whether fields travel alone or gathered; copies are made as late as a GPU may make them."""
+    env = env_spec((3,), turn_based=turn_based, mask=True)
+    blocks = make_plane(env, splits=2, stores_state=True, rnn_sizes=(4,)).blocks()
+    lanes = blocks[0].spec.lanes
+    chosen = [Chosen(blocks[1], 2, slice(None), lanes, 1), Chosen(blocks[0], 0, np.array([1, 3]), 2, 2),
+              Chosen(blocks[0], 1, slice(3), 3, 2)]  # fmt: skip
+    count = lanes + 5
+    late = LateTransfers()
+    here = Staging(blocks, count + 1, CPU, direct_bytes=direct_bytes)
+    there = Staging(blocks, count + 1, CPU, late, direct_bytes)
+    for round_ in range(2):
+        for index, block in enumerate(blocks):
+            paint(block, 10 * round_ + index)
+            block.actor_state[...] = np.random.default_rng(index).normal(size=block.actor_state.shape)
+            block.slots.number[...] = index + round_
+        wanted, found = here.fill(chosen), there.fill(chosen)
+        for block in blocks:
+            paint(block, 99)  # released slots are written again at once
+        for name, tensor in vars(wanted).items():
+            if isinstance(tensor, torch.Tensor):
+                assert torch.equal(tensor, getattr(found, name)), name
+                assert getattr(found, name).dtype == tensor.dtype
+    per_fill = late.made // 2
+    fields = sum(isinstance(tensor, torch.Tensor) for tensor in vars(wanted).values())
+    assert per_fill == fields if direct_bytes == 1 << 40 else per_fill > fields

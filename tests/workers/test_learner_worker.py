@@ -9,9 +9,11 @@ from worker_parts import WEIGHTS, CountingAlgorithm, env_spec, make_plane, publi
 
 from sfmarl.memory.slots import ALL, FREE, READY, TAKEN
 from sfmarl.models.acting import flatten_into
+from sfmarl.workers import gather
 from sfmarl.workers import learner as learner_module
 from sfmarl.workers.gather import find_ready
 from sfmarl.workers.learner import AGENT_STEPS, DROPPED, ROWS, UPDATES, LearnerWorker
+from tests.late_transfers import LateTransfers
 
 
 class Killed(BaseException):
@@ -342,3 +344,23 @@ def test_schedules_see_the_share_of_the_budget_that_is_used():
         publish_slot(block, 0, version=learner.version)
         assert learner.run_once(wait=False)
     assert algorithm.progress == [0.0, 0.25, 1.0]
+
+
+def test_a_slot_is_released_when_its_copy_is_made_and_not_when_it_is_asked_for(monkeypatch):
+    plane = make_plane()
+    (block,) = plane.blocks()
+    seen = []
+
+    class Watched(LateTransfers):
+        def wait(self):
+            seen.append(block.slots.state[0].tolist())
+            super().wait()
+
+    monkeypatch.setattr(gather, "Transfers", Watched)
+    algorithm = CountingAlgorithm(on_update=lambda: seen.append(block.slots.state[0].tolist()))
+    learner, _ = make_learner(plane, algorithm)
+    publish_slot(block, 0)
+    block.reward[0] = 7
+    assert learner.run_once()
+    assert seen == [[TAKEN] * 4, [FREE] * 4]
+    assert (algorithm.batches[0]["reward"] == 7).all()

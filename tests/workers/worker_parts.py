@@ -53,6 +53,7 @@ class EchoActing:
         self._on_act = on_act
 
     state_size = 0
+    takes_parts = False
 
     def load(self, flat: np.ndarray) -> None:
         self.weight = float(flat[0])
