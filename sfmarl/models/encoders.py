@@ -7,6 +7,7 @@ Details of PPO".
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
@@ -43,6 +44,8 @@ class NetConfig:
     """Units of the recurrent layer."""
     encoder: str = ""
     """What stands before the hidden layers: a registered model; empty: convolutions for images, nothing else."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the matrix products before the head; parameters, the head, rnn states and what follows are float32."""
 
 
 class SetNetwork(nn.Module):
@@ -66,6 +69,7 @@ class SetNetwork(nn.Module):
         self.shape, self.parameter_set = shape, parameter_set
         self.num_agents, self.num_sets = len(parameter_set), max(parameter_set) + 1
         self.activation, self.layer_norm = config.activation, config.layer_norm
+        self.precision = config.precision
         self.conv: CustomEncoder | PartsEncoder | ConvEncoder | None = None
         if config.encoder:
             self.conv = CustomEncoder(config.encoder, shape, self.num_sets, generator)
@@ -105,7 +109,8 @@ class SetNetwork(nn.Module):
         `agent_index` int64 [..., A'], trailing dimensions of the rows', names the agent of each column when column a is
         not agent a.
         """
-        return self._map(x, agent_index, None)[0]
+        with self._autocast(x):
+            return self._map(x, agent_index, None)[0]
 
     def unroll(
         self, x: Tensor, memory: Memory, agent_index: Tensor | None = None, state_after: int = -1
@@ -114,7 +119,15 @@ class SetNetwork(nn.Module):
 
         Returns (outputs [T, N, A, outputs], rnn state [N, A, S] after row `state_after`). `agent_index` [N, A'].
         """
-        return self._map(x, agent_index, memory, state_after)
+        with self._autocast(x):
+            return self._map(x, agent_index, memory, state_after)
+
+    def _autocast(self, x: Tensor, enabled: bool = True) -> AbstractContextManager:
+        """Have matrix products take bfloat16 operands, if that is the network's precision, and sum up in float32."""
+        if self.precision == "float32":
+            return nullcontext()
+        # without the cache of cast weights: a captured graph would go on with those it was captured with
+        return torch.autocast(x.device.type, torch.bfloat16, enabled, cache_enabled=False)
 
     def _map(
         self, x: Tensor, agent_index: Tensor | None, memory: Memory | None, state_after: int = -1
@@ -170,8 +183,11 @@ class SetNetwork(nn.Module):
                 x, state = self.recurrence(rows, memory.state, memory.is_first, sets, state_after)
                 x = F.layer_norm(x, x.shape[-1:]) if self.layer_norm else x
                 x = x.view(*lead, -1) if self.num_sets == 1 else x
-            x = layer(x, sets, ids if index == 0 else None)
-            if index < last:
+            if index == last:
+                with self._autocast(x, enabled=False):
+                    x = layer(x.float(), sets, ids if index == 0 else None)
+            else:
+                x = layer(x, sets, ids if index == 0 else None)
                 # in place: neither a matmul's nor tanh's or relu's gradient needs the pre-activation
                 x = tanh_(x) if self.activation == "tanh" else x.relu_()
                 x = F.layer_norm(x, x.shape[-1:]) if self.layer_norm else x
