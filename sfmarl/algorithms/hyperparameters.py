@@ -93,6 +93,11 @@ class Hyperparameters:
     state_encoder: str = ""
     """The same for a central critic, whose input is the state."""
 
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Matrix products of encoders, hidden layers and memory, acting and learning alike; heads are always float32."""
+    compile: bool = False
+    """Compile the learner's networks and losses (torch.compile): worth it on a GPU; the first updates take longer."""
+
     def __post_init__(self) -> None:
         """Raises UsageError for numbers of the wrong kind or out of range; `hidden` may be given as a list."""
         self.hidden = _layer_sizes(self.hidden)
@@ -120,6 +125,7 @@ class Hyperparameters:
             rnn=rnn,
             rnn_size=self.rnn_size,
             encoder=encoder,
+            precision=self.precision,
         )
 
 

@@ -32,6 +32,7 @@ from torch import Tensor, nn
 
 from sfmarl.algorithms import losses, returns
 from sfmarl.algorithms.base import Batch
+from sfmarl.algorithms.compiling import compiled
 from sfmarl.algorithms.critic_memory import CriticMemory
 from sfmarl.algorithms.hyperparameters import Hyperparameters
 from sfmarl.algorithms.metric_sums import MetricSums
@@ -79,6 +80,9 @@ class PPO:
         normalise_state = source == "env" and hp.normalise_obs and not is_image(spec.state_shape)
         self._state_norm = ObsNormaliser(spec.state_shape).to(device) if normalise_state else None
         self._state_moments = RunningMoments(spec.state_shape).to(device) if normalise_state else None
+        if hp.compile:
+            for step in ("_evaluate", "_value", "_losses"):
+                setattr(self, step, compiled(getattr(self, step), device))
 
     @staticmethod
     def build_actor(spec: PolicySpec, hp: Hyperparameters, seed: int = 0) -> Actor:
@@ -187,15 +191,9 @@ class PPO:
     ) -> None:
         """Take one optimiser step on rows [..., A]."""
         hp, active = self.hp, inputs.active
-        log_ratio = (log_prob - targets.reference_log_prob) * active
-        if hp.surrogate == "clip":
-            loss_policy = losses.clipped_surrogate(log_ratio, targets.advantage, active, hp.clip)
-        else:
-            loss_policy = losses.policy_gradient(log_prob, targets.advantage, active)
-        loss_value = losses.value_loss(
-            value, targets.value_target, inputs.running, hp.huber_delta, targets.old_value, hp.value_clip
+        loss_policy, loss_value, mean_entropy, log_ratio = self._losses(
+            targets, log_prob, entropy, value, active, inputs.running
         )
-        mean_entropy = losses.masked_mean(entropy, active)
         # actor and critic share no parameter: one backward pass serves both, the sum couples nothing
         norm, critic_norm, skipped = self._optimiser.step(loss_policy - hp.entropy_coef * mean_entropy + loss_value)
         with torch.no_grad():
@@ -213,6 +211,21 @@ class PPO:
                 grad_norm=norm,
                 grad_norm_critic=critic_norm,
             )
+
+    def _losses(
+        self, targets: Targets, log_prob: Tensor, entropy: Tensor, value: Tensor, active: Tensor, running: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return (policy loss, value loss, mean entropy, log-ratio [..., A]) of rows [..., A]."""
+        hp = self.hp
+        log_ratio = (log_prob - targets.reference_log_prob) * active
+        if hp.surrogate == "clip":
+            loss_policy = losses.clipped_surrogate(log_ratio, targets.advantage, active, hp.clip)
+        else:
+            loss_policy = losses.policy_gradient(log_prob, targets.advantage, active)
+        loss_value = losses.value_loss(
+            value, targets.value_target, running, hp.huber_delta, targets.old_value, hp.value_clip
+        )
+        return loss_policy, loss_value, losses.masked_mean(entropy, active), log_ratio
 
     def _weights(self) -> dict[str, Tensor]:
         """Return parameters and statistics: what another run may begin with."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from time import sleep
 from typing import Any
@@ -182,9 +183,13 @@ def build_learner(
     Raises KeyError or ValueError when the state is not this algorithm's.
     """
     config, device, learns = plan.config, torch.device(plan.device), plan.learning[policy]
-    algorithm = get_algorithm(learns.algo).cls(
-        plan.policies[policy], learns.hp, device, seed_for(config.seed, "learner", policy)
-    )
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", RuntimeWarning)
+        algorithm = get_algorithm(learns.algo).cls(
+            plan.policies[policy], learns.hp, device, seed_for(config.seed, "learner", policy)
+        )
+    for warning in caught:
+        report("warning", f"policy {plan.policies[policy].name!r}: {warning.message}")
     if state is not None:
         algorithm.load_state_dict(state)
     return LearnerWorker(
