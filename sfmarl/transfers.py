@@ -1,7 +1,7 @@
 """Copies from host memory to the device that acts or learns, the same calls on the CPU and on CUDA.
 
-On CUDA a copy from page-locked memory (`memory/registered.py`, or `host` below) is asynchronous: its source must stay as
-it is until `wait` returns. From pageable memory the driver makes a copy of its own first, so the same calls stay right.
+On CUDA a copy from page-locked memory (`memory/registered.py`, or `host` below) is asynchronous: its source must stay
+as it is until `wait` returns. From pageable memory the driver copies first, so the same calls stay right.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from sfmarl.envs.codec import decode_actions
 from sfmarl.errors import RunError, UsageError, nearest
 from sfmarl.evaluation.raw import RawObservations
 from sfmarl.models.acting import Acting, make_acting
+from sfmarl.models.encoders import SetNetwork
 from sfmarl.seeding import seed_for
 from sfmarl.specs import AgentId, PolicySpec
 from sfmarl.storage.checkpoint import Checkpoint, PolicyState, open_checkpoint
@@ -164,7 +165,10 @@ class JointPolicy:
 
 
 def build_actor(state: PolicyState) -> nn.Module:
-    """Return a checkpoint's actor with its weights, on the CPU. Raises RunError when they do not fit."""
+    """Return a checkpoint's actor with its weights, on the CPU. Raises RunError when they do not fit.
+
+    It computes in float32, in whatever precision it was trained: its weights are float32.
+    """
     entry = get_algorithm(state.algo)
     hp = from_json(type(entry.hyperparameters()), state.hp, f"the checkpoint of policy {state.spec.name!r}")
     actor = entry.cls.build_actor(state.spec, hp)
@@ -172,6 +176,9 @@ def build_actor(state: PolicyState) -> nn.Module:
         actor.load_state_dict(state.actor_tensors)
     except RuntimeError as error:
         raise RunError(f"The weights of policy {state.spec.name!r} do not fit its actor: {error}") from error
+    for module in actor.modules():
+        if isinstance(module, SetNetwork):
+            module.precision = "float32"
     return actor
 
 

@@ -33,7 +33,7 @@ class NumpyActing:
         """Whether this implementation covers `actor`."""
         network = actor.network
         plain = network.conv is None and network.recurrence is None and not network.layer_norm
-        return plain and actor.spec.action.kind != "continuous"
+        return plain and network.precision == "float32" and actor.spec.action.kind != "continuous"
 
     def __init__(self, actor: Actor, spec: PolicySpec, seed: int) -> None:
         network = actor.network

@@ -1,11 +1,11 @@
 """Acting in torch: images, continuous actions, layer norm, memory, and every policy on CUDA.
 
-On CUDA a call is: rows to the device (large pieces straight from where they lie, small ones through page-locked staging),
-replay of a graph captured for the bucket of batch sizes, one asynchronous copy back, one synchronisation. What a graph
-touches never moves: inputs, noise, rnn states and outputs are buffers of their own, and parameters are views into one
-flat tensor that `load` overwrites in place, so captured graphs see new weights. Random numbers are drawn outside. Graphs
-are captured when a bucket is first needed; all of a policy's share one pool of memory, which is sound because they run
-one after the other and leave nothing in it that is read later.
+On CUDA a call is: rows to the device (large pieces straight from where they lie, small ones through page-locked
+staging), replay of a graph captured for the bucket of batch sizes, one asynchronous copy back, one synchronisation.
+What a graph touches never moves: inputs, noise, rnn states and outputs are buffers of their own, and parameters are
+views into one flat tensor that `load` overwrites in place, so captured graphs see new weights. Random numbers are drawn
+outside. Graphs are captured when a bucket is first needed; all of a policy's share one pool of memory, which is sound
+because they run one after the other and leave nothing in it that is read later.
 
 On the CPU the rows of one array are read where they lie; only pieces that must be joined are copied, once.
 """

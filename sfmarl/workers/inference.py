@@ -70,7 +70,7 @@ class PolicySlot:
         return self.version > 0
 
     def stage(self, name: str, parts: Sequence[np.ndarray]) -> np.ndarray | Sequence[np.ndarray]:
-        """Return the parts as the actor takes them: as they are, or as one array [B, ...], joined in a reused buffer."""
+        """Return the parts as the actor takes them: as they are, or joined as [B, ...] in a reused buffer."""
         if len(parts) == 1:
             return parts[0]
         if self.acting.takes_parts:

@@ -44,9 +44,14 @@ def test_without_a_gpu_nothing_is_registered(segment):
 def test_the_mapping_holds_every_array_and_is_given_back_when_the_block_fails(segment):
     runtime = Runtime()
     start = segment.array("a").ctypes.data
-    with pytest.raises(KeyError), registered(segment, CPU, pytest.fail, runtime) as locked:
-        assert locked
-        raise KeyError
+
+    def fail() -> None:
+        with registered(segment, CPU, pytest.fail, runtime) as locked:
+            assert locked
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
     assert runtime.calls == [("register", start, segment.layout.size), ("unregister", start)]
     assert start <= segment.array("b").ctypes.data <= start + segment.layout.size - 1000
 
