@@ -102,6 +102,8 @@ class Config:
     """Seconds between metric records."""
     learner_threads: int = 0
     """Torch threads of a learner; 0 = 1 up to 4 cores, else half of the cores that no worker uses."""
+    device_weights: bool = False
+    """On a GPU: learners hand new weights to inference workers in its memory (CUDA IPC), not through the host's."""
     max_restarts: int = 10
     """How often one component may be replaced after it was killed, before the run stops."""
     quiet: bool = False

@@ -6,11 +6,16 @@ import numpy as np
 
 from sfmarl.memory.segment import Layout, Segment
 
+HANDLE_BYTES = 4096
+"""Room for the handle of a device buffer (memory/device_weights.py)."""
+
 
 def plan_weights(layout: Layout, policy: int, size: int) -> None:
     """Add the store of one policy with `size` published floats to `layout`."""
     layout.add(f"weights.{policy}.buffer", (2, size), np.float32)
     layout.add(f"weights.{policy}.version", (1,), np.int64)
+    layout.add(f"weights.{policy}.handle", (HANDLE_BYTES,), np.uint8)
+    layout.add(f"weights.{policy}.handle_words", (3,), np.int64)
 
 
 class WeightStore:
@@ -24,6 +29,11 @@ class WeightStore:
         self.buffer = segment.array(f"weights.{policy}.buffer")
         """[2, size] float32; version v lies in row v % 2."""
         self._version = segment.array(f"weights.{policy}.version")
+        self.handle = segment.array(f"weights.{policy}.handle")
+        """[HANDLE_BYTES] uint8: of the learner's device buffer, if it has one (memory/device_weights.py)."""
+        words = segment.array(f"weights.{policy}.handle_words")
+        self.handle_owner, self.handle_length, self.handle_since = words[:1], words[1:2], words[2:]
+        """[1] int64 each: how many learners there were that share one; bytes of the handle, 0 = none; first version."""
 
     @property
     def version(self) -> int:

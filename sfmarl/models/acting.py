@@ -71,18 +71,22 @@ def flat_size(actor: Actor) -> int:
     return sum(tensor.numel() for tensor in _published(actor))
 
 
-def flatten_into(actor: Actor, out: np.ndarray) -> None:
-    """Write the actor's parameters and statistics into `out` float32 [flat_size], or raise ValueError."""
+def flatten_into(actor: Actor, out: np.ndarray) -> Tensor:
+    """Write the actor's parameters and statistics into `out` float32 [flat_size], or raise ValueError.
+
+    Returns them [flat_size] on the actor's device.
+    """
     if out.shape != (flat_size(actor),) or out.dtype != np.float32:
         raise ValueError(f"expected float32 ({flat_size(actor)},), got {out.dtype} {out.shape}")
     target = torch.from_numpy(out)
     with torch.no_grad():
         parts = [tensor.reshape(-1) for tensor in _published(actor)]
         if parts[0].device.type == "cpu":
-            torch.cat(parts, out=target)
-        else:
-            # one transfer instead of one per tensor
-            target.copy_(torch.cat(parts))
+            return torch.cat(parts, out=target)
+        # one transfer instead of one per tensor
+        flat = torch.cat(parts)
+        target.copy_(flat)
+        return flat
 
 
 def make_acting(actor: Actor, spec: PolicySpec, device: torch.device | str, seed: int) -> Acting:

@@ -16,6 +16,7 @@ from sfmarl.envs.script import ScriptedPlayer
 from sfmarl.envs.turns import TurnEnv
 from sfmarl.errors import RunError
 from sfmarl.memory.block import Block
+from sfmarl.memory.device_weights import DeviceWeightsReader, DeviceWeightsWriter
 from sfmarl.memory.plane import DataPlane
 from sfmarl.memory.queues import TicketQueue
 from sfmarl.models.acting import flat_size, flatten_into, make_acting
@@ -135,13 +136,16 @@ def build_inference(
     # a replacement draws another stream: its predecessor had made some progress
     born = (plan.start_env_steps, int(words.progress["inference"][index]))
     workers = range(index, plan.plane.workers, plan.plane.inference_workers)
+    device = torch.device(plan.device)
     slots = []
     actors = [(spec, learns.algo, learns.hp) for spec, learns in zip(plan.policies, plan.learning, strict=True)]
     actors += [(player.state.spec, player.state.algo, player.hp) for player in plan.bystanders if player.state]
     for policy, (spec, algo, hp) in enumerate(actors):
         seed = seed_for(plan.config.seed, "act", *born, index, policy)
         actor = get_algorithm(algo).cls.build_actor(spec, hp)
-        slots.append(PolicySlot(make_acting(actor, spec, torch.device(plan.device), seed), plane.weights(policy)))
+        store = plane.weights(policy)
+        shared = DeviceWeightsReader(store, device) if plan.shares_device_weights else None
+        slots.append(PolicySlot(make_acting(actor, spec, device, seed), store, shared))
     learning = len(plan.policies)
     return InferenceWorker(
         index,
@@ -192,6 +196,11 @@ def build_learner(
         report("warning", f"policy {plan.policies[policy].name!r}: {warning.message}")
     if state is not None:
         algorithm.load_state_dict(state)
+    shared = None
+    if plan.shares_device_weights:
+        shared = DeviceWeightsWriter(plane.weights(policy), device)
+        if not shared.available:
+            report("warning", f"{device} shares no memory between processes: weights go through the host.")
     return LearnerWorker(
         policy=policy,
         algorithm=algorithm,
@@ -205,4 +214,5 @@ def build_learner(
         report=report,
         max_policy_lag=config.max_policy_lag,
         sync=plan.sync,
+        device_weights=shared,
     )

@@ -55,6 +55,11 @@ class RunPlan:
         """Lanes wait for the update that learns from them: policy lag 0."""
         return self.config.mode != "async"
 
+    @property
+    def shares_device_weights(self) -> bool:
+        """Learners hand weights to inference workers on the GPU, besides the way through the host."""
+        return self.config.device_weights and self.device.startswith("cuda")
+
     def policy_of_team(self) -> dict[str, str]:
         """Return team name -> name of the policy, frozen or learning, that plays it; teams of scripts are left out."""
         found = {}

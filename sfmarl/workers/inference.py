@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from sfmarl.memory.block import Block
+from sfmarl.memory.device_weights import DeviceWeightsReader
 from sfmarl.memory.queues import TicketQueue
 from sfmarl.memory.seats import Scratch
 from sfmarl.memory.weights import WeightStore
@@ -54,8 +55,10 @@ class PolicySlot:
     A policy that does not learn was published once, before the run began.
     """
 
-    def __init__(self, acting: Acting, store: WeightStore) -> None:
+    def __init__(self, acting: Acting, store: WeightStore, device_weights: DeviceWeightsReader | None = None) -> None:
+        """`device_weights` are for an actor on a GPU (models/acting_torch.py)."""
         self.acting = acting
+        self._device_weights = device_weights
         self.states = ActorStates(acting) if acting.state_size else None
         self.version = 0
         self._store = store
@@ -65,8 +68,11 @@ class PolicySlot:
     def refresh(self) -> bool:
         """Take over newer weights if there are any; False while nothing was published yet."""
         if self._store.version != self.version:
-            self.version = self._store.read(self._flat)
-            self.acting.load(self._flat)
+            version = 0 if self._device_weights is None else self._device_weights.read(self.acting.flat)
+            if not version:
+                version = self._store.read(self._flat)
+                self.acting.load(self._flat)
+            self.version = version
         return self.version > 0
 
     def stage(self, name: str, parts: Sequence[np.ndarray]) -> np.ndarray | Sequence[np.ndarray]:

@@ -16,6 +16,7 @@ import torch
 
 from sfmarl.algorithms.base import Algorithm
 from sfmarl.memory.block import Block
+from sfmarl.memory.device_weights import DeviceWeightsWriter
 from sfmarl.memory.weights import WeightStore
 from sfmarl.memory.words import LEARNER_COUNTS, LEARNER_TIMES, Words
 from sfmarl.models.acting import flatten_into
@@ -47,6 +48,7 @@ class LearnerWorker:
         report: Callable[[str, Any], None],
         max_policy_lag: int,
         sync: bool,
+        device_weights: DeviceWeightsWriter | None = None,
     ) -> None:
         """`version` is the last one the algorithm's state knows of; `env_steps` the run's budget (for schedules)."""
         self.algorithm = algorithm
@@ -58,6 +60,7 @@ class LearnerWorker:
         self._report = report
         self._max_policy_lag = max_policy_lag
         self._sync = sync
+        self._device_weights = device_weights
         self._staging = Staging(blocks, batch_lanes, device)
         self._flat = np.empty(weights.buffer.shape[1], np.float32)
         self._policy = policy
@@ -158,7 +161,9 @@ class LearnerWorker:
             part.release()
 
     def _publish(self) -> None:
-        flatten_into(self.algorithm.actor, self._flat)
+        flat = flatten_into(self.algorithm.actor, self._flat)
+        if self._device_weights is not None:
+            self._device_weights.write(flat, self.version)
         self._weights.publish(self._flat, self.version)
 
     def _maybe_report(self) -> None:

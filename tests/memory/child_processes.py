@@ -60,3 +60,43 @@ def publish_patterns(segment: Segment, size: int) -> None:
             version += 1
             store.publish(pattern(version, size), version)
         time.sleep(0.0001)
+
+
+class FileSharing:
+    """A file that several processes map, in place of a device's memory."""
+
+    def __init__(self, folder) -> None:
+        self._folder = folder
+        self._count = 0
+
+    def seal(self, tensor) -> bytes:
+        import torch
+
+        path = self._folder / f"buffer-{id(tensor)}-{self._count}"
+        self._count += 1
+        mapped = torch.from_file(str(path), shared=True, size=tensor.numel()).view(tensor.shape)
+        mapped.copy_(tensor)
+        tensor.set_(mapped)
+        return f"{path}|{tensor.shape[1]}".encode()
+
+    def open(self, handle: bytes):
+        import torch
+
+        path, size = handle.decode().split("|")
+        return torch.from_file(path, shared=True, size=2 * int(size)).view(2, int(size))
+
+
+def publish_device_patterns(segment: Segment, folder, size: int) -> None:
+    """As `publish_patterns`, through a device buffer as well."""
+    import torch
+
+    from sfmarl.memory.device_weights import DeviceWeightsWriter
+
+    store, stop = WeightStore(segment, 0), segment.array("stop")
+    writer, version = DeviceWeightsWriter(store, torch.device("cpu"), FileSharing(folder)), 0
+    while not stop[0]:
+        for _ in range(3):
+            version += 1
+            writer.write(torch.from_numpy(pattern(version, size)), version)
+            store.publish(pattern(version, size), version)
+        time.sleep(0.0001)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from worker_parts import EchoActing, choice, env_spec, make_plane
 
 from sfmarl.memory.queues import LocalQueue
@@ -334,3 +335,24 @@ def test_a_split_in_which_nobody_learning_moves_is_answered_without_a_forward():
     setting.server.run_once(timeout=0)
     assert not setting.is_open() and setting.outboxes[0].get_many(0) == [(0, 0, 0)]
     assert setting.words.counts["inference"][0, FORWARDS] == 0
+
+
+def test_weights_are_taken_from_the_device_where_they_are_offered_and_from_the_store_otherwise():
+    plane = make_plane()
+    store = plane.weights(0)
+    acting = EchoActing()
+    acting.flat = torch.zeros(3)
+
+    class Offered:
+        version = 0
+
+        def read(self, out):
+            out.fill_(7.0)
+            return self.version
+
+    slot = PolicySlot(acting, store, offered := Offered())
+    store.publish(np.full(3, 1, np.float32), 1)
+    assert slot.refresh() and slot.version == 1 and acting.loads == 1
+    store.publish(np.full(3, 2, np.float32), 2)
+    offered.version = 2
+    assert slot.refresh() and slot.version == 2 and acting.loads == 1 and (acting.flat == 7).all()
