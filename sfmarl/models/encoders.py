@@ -171,7 +171,7 @@ class SetNetwork(nn.Module):
     def _layers(
         self, x: Tensor, sets: Tensor | None, ids: Tensor | None, memory: Memory | None, state_after: int
     ) -> tuple[Tensor, Tensor | None]:
-        if self._is_plain and by_hand(x):
+        if self._is_plain and self.precision == "float32" and by_hand(x):
             return self._plain(x, ids), None
         last, lead, state = len(self.layers) - 1, x.shape[:-1], None
         for index, layer in enumerate(self.layers):
