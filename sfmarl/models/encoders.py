@@ -185,7 +185,7 @@ class SetNetwork(nn.Module):
                 x = x.view(*lead, -1) if self.num_sets == 1 else x
             if index == last:
                 with self._autocast(x, enabled=False):
-                    x = layer(x.float(), sets, ids if index == 0 else None)
+                    x = layer(x.to(layer.weight.dtype), sets, ids if index == 0 else None)
             else:
                 x = layer(x, sets, ids if index == 0 else None)
                 # in place: neither a matmul's nor tanh's or relu's gradient needs the pre-activation

@@ -71,7 +71,7 @@ class Recurrence(nn.Module):
         groups, rows = state.shape[:2]
         steps = x.shape[1] // rows
         # products may come in bfloat16 (see encoders.NetConfig.precision); what is remembered is float32
-        gates = self.from_input(x, sets).float().view(groups, steps, rows, -1).unbind(1)
+        gates = self.from_input(x, sets).to(state.dtype).view(groups, steps, rows, -1).unbind(1)
         resets = is_first.view(groups, steps, rows, 1).unbind(1)
         step = self._gru if self.kind == "gru" else self._lstm
         states = []
@@ -84,14 +84,14 @@ class Recurrence(nn.Module):
 
     def _gru(self, x: Tensor, h: Tensor, sets: Tensor | None) -> Tensor:
         units = self.units
-        y = self.from_state(h, sets).float()
+        y = self.from_state(h, sets).to(h.dtype)
         reset, update = torch.sigmoid(x[..., : 2 * units] + y[..., : 2 * units]).split(units, -1)
         candidate = torch.tanh(torch.addcmul(x[..., 2 * units :], reset, y[..., 2 * units :]))
         return torch.lerp(candidate, h, update)
 
     def _lstm(self, x: Tensor, state: Tensor, sets: Tensor | None) -> Tensor:
         h, c = state.split(self.units, -1)
-        y = x + self.from_state(h, sets).float()
+        y = x + self.from_state(h, sets).to(h.dtype)
         gates = torch.sigmoid(y)
         admit, forget, _, show = gates.split(self.units, -1)
         c = torch.addcmul(forget * c, admit, torch.tanh(y[..., 2 * self.units : 3 * self.units]))
