@@ -85,3 +85,12 @@ def test_without_a_gpu_it_says_so_in_one_line(monkeypatch, capsys, tmp_path):
     out, err = capsys.readouterr()
     assert not out and len(err.splitlines()) == 1 and "no CUDA device" in err
     assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_every_check_passes_on_a_gpu():
+    import gpu_checks
+
+    assert set(gpu_checks.run(torch.device("cuda")).values()) == {"ok"}
