@@ -25,8 +25,10 @@ from sfmarl.workers.gather import Chosen, Staging, find_ready, limit
 WAIT, GATHER, UPDATE, PUBLISH = range(len(LEARNER_TIMES))
 UPDATES, AGENT_STEPS, ROWS, DROPPED = range(len(LEARNER_COUNTS))
 
-POLL_SECONDS = 0.0005
-"""Pause between looks at the slot words while a batch is not complete."""
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.0002, 0.005
+"""Seconds between looks at the slot words while a batch is not complete."""
+PATIENCE = 0.1
+"""A pause is this fraction of the wait so far: what it may add to a wait, and what looking costs, stay small beside it."""
 REPORT_SECONDS = 1.0
 """Update metrics are averaged and reported this often."""
 
@@ -68,7 +70,7 @@ class LearnerWorker:
         self._counts = words.counts["learner"][policy]
         self._progress = words.progress["learner"][policy : policy + 1]
         self._metrics: list[dict[str, float]] = []
-        self._reported = perf_counter()
+        self._reported = self._waiting_since = perf_counter()
         for block in blocks:
             # a learner that died mid-copy left these behind; their samples are lost, their lanes are not
             block.slots.discard_taken()
@@ -82,7 +84,7 @@ class LearnerWorker:
         chosen = self._choose()
         if chosen is None:
             if wait:
-                sleep(POLL_SECONDS)
+                sleep(min(max(PATIENCE * (begin - self._waiting_since), SHORTEST_PAUSE), LONGEST_PAUSE))
             self._times[WAIT] += perf_counter() - begin
             self._maybe_report()
             return False
@@ -102,6 +104,7 @@ class LearnerWorker:
             # only now may the lanes go on: whoever acts next knows what was learned from their slots
             self._release(chosen)
         published = perf_counter()
+        self._waiting_since = published
         self._times[GATHER] += gathered - begin
         self._times[UPDATE] += updated - gathered
         self._times[PUBLISH] += published - updated
