@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor, nn
+
+from sfmarl.algorithms.side_by_side import SideBySide
 
 
 def lr_factor(schedule: str, final: float, progress: float) -> float:
@@ -23,7 +26,9 @@ class ActorCriticAdam:
     fused Adam reads a `found_inf` flag, the mechanism automatic mixed precision uses.
     """
 
-    def __init__(self, actor: nn.Module, critic: nn.Module, eps: float, max_grad_norm: float) -> None:
+    def __init__(
+        self, actor: nn.Module, critic: nn.Module, eps: float, max_grad_norm: float, side_by_side: SideBySide
+    ) -> None:
         self._named = [
             (f"{owner}.{name}", parameter)
             for owner, module in (("actor", actor), ("critic", critic))
@@ -31,6 +36,7 @@ class ActorCriticAdam:
         ]
         self._groups = (list(actor.parameters()), list(critic.parameters()))
         self._max_grad_norm = max_grad_norm
+        self._side_by_side = side_by_side
         self._adam = torch.optim.Adam([{"params": group} for group in self._groups], lr=0.0, eps=eps, fused=True)
         for _, parameter in self._named:
             # made here rather than at the first step, so that a state can be loaded in place at any time
@@ -45,18 +51,24 @@ class ActorCriticAdam:
         for group, lr in zip(self._adam.param_groups, (actor_lr, critic_lr), strict=True):
             group["lr"] = lr
 
-    def step(self, loss: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Minimise `loss` by one step.
+    def step(self, actor_loss: Tensor, critic_loss: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Minimise both losses by one step: the networks share no parameter.
 
         Returns the actor's and the critic's gradient norm before clipping and 1.0 if the step was skipped, else 0.0.
         """
         self._adam.zero_grad(set_to_none=True)
-        loss.backward()
-        norms = [self._clip(group) for group in self._groups]
-        skipped = (~(loss.detach() + norms[0] + norms[1]).isfinite()).float()
+        norms = self._side_by_side(
+            partial(self._gradients, actor_loss, self._groups[0]),
+            partial(self._gradients, critic_loss, self._groups[1]),
+        )
+        skipped = (~(actor_loss.detach() + critic_loss.detach() + norms[0] + norms[1]).isfinite()).float()
         self._adam.found_inf = skipped
         self._adam.step()
         return norms[0], norms[1], skipped
+
+    def _gradients(self, loss: Tensor, parameters: list[nn.Parameter]) -> Tensor:
+        loss.backward()
+        return self._clip(parameters)
 
     def _clip(self, parameters: list[nn.Parameter]) -> Tensor:
         if self._max_grad_norm > 0.0:

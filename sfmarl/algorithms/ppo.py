@@ -25,6 +25,7 @@ Ratios are per agent, never of the joint action. What a dead agent's row holds h
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -39,6 +40,7 @@ from sfmarl.algorithms.metric_sums import MetricSums
 from sfmarl.algorithms.optimiser import ActorCriticAdam, lr_factor
 from sfmarl.algorithms.rows import Inputs, Rows, lane_is_first
 from sfmarl.algorithms.saving import load_in_place, restored_generator
+from sfmarl.algorithms.side_by_side import SideBySide
 from sfmarl.algorithms.targets import Targets, estimate
 from sfmarl.errors import UsageError
 from sfmarl.models.actor import Actor
@@ -70,7 +72,8 @@ class PPO:
         net = hp.net(hp.critic_rnn, hp.encoder if source == "own" else hp.state_encoder)
         self.critic = Critic(spec, net, source, seed_for(seed, "critic")).to(device)
         self._critic_memory = CriticMemory(self.critic.state_size, source != "own", device)
-        self._optimiser = ActorCriticAdam(self.actor, self.critic, hp.adam_eps, hp.max_grad_norm)
+        self._side_by_side = SideBySide(device)
+        self._optimiser = ActorCriticAdam(self.actor, self.critic, hp.adam_eps, hp.max_grad_norm, self._side_by_side)
         # on the CPU, whatever the device: a generator's state fits only the kind of device it was drawn on
         self._generator = torch.Generator().manual_seed(seed_for(seed, "minibatches"))
         self._value_norm = ValueNormaliser(hp.value_norm_decay).to(device) if hp.normalise_values else None
@@ -81,7 +84,7 @@ class PPO:
         self._state_norm = ObsNormaliser(spec.state_shape).to(device) if normalise_state else None
         self._state_moments = RunningMoments(spec.state_shape).to(device) if normalise_state else None
         if hp.compile:
-            for step in ("_evaluate", "_value", "_losses"):
+            for step in ("_evaluate", "_value", "_policy_loss", "_value_loss"):
                 setattr(self, step, compiled(getattr(self, step), device))
 
     @staticmethod
@@ -123,8 +126,10 @@ class PPO:
             sums.start_epoch()
             if hp.minibatches == 1:
                 # the pass that is learned from is also what targets are made of: they cost none of their own
-                log_prob, entropy = self._evaluate(inputs)
-                value, memory = self._value(critic_rows, rows.agent_index, critic_memory)
+                (log_prob, entropy), (value, memory) = self._side_by_side(
+                    partial(self._evaluate, inputs),
+                    partial(self._value, critic_rows, rows.agent_index, critic_memory),
+                )
                 if fresh:
                     made = estimate(hp, rows, value.detach(), log_prob.detach(), targets, self._value_norm)
                     targets, metrics = made[0], made[1] | metrics
@@ -138,8 +143,10 @@ class PPO:
                     made = estimate(hp, rows, value, log_prob, targets, self._value_norm)
                     targets, metrics = made[0], made[1] | metrics
                 for part, part_targets in self._minibatches(inputs, targets):
-                    log_prob, entropy = self._evaluate(part)
-                    value, _ = self._value(part.critic_rows, part.agent_index, part.critic_memory)
+                    (log_prob, entropy), (value, _) = self._side_by_side(
+                        partial(self._evaluate, part),
+                        partial(self._value, part.critic_rows, part.agent_index, part.critic_memory),
+                    )
                     self._step(part, part_targets, log_prob, entropy, value, sums)
             if epoch == 0 and memory is not None:
                 self._critic_memory.keep(batch, memory)
@@ -191,11 +198,9 @@ class PPO:
     ) -> None:
         """Take one optimiser step on rows [..., A]."""
         hp, active = self.hp, inputs.active
-        loss_policy, loss_value, mean_entropy, log_ratio = self._losses(
-            targets, log_prob, entropy, value, active, inputs.running
-        )
-        # actor and critic share no parameter: one backward pass serves both, the sum couples nothing
-        norm, critic_norm, skipped = self._optimiser.step(loss_policy - hp.entropy_coef * mean_entropy + loss_value)
+        loss_policy, mean_entropy, log_ratio = self._policy_loss(targets, log_prob, entropy, active)
+        loss_value = self._value_loss(targets, value, inputs.running)
+        norm, critic_norm, skipped = self._optimiser.step(loss_policy - hp.entropy_coef * mean_entropy, loss_value)
         with torch.no_grad():
             ratio = log_ratio.exp()
             change = (ratio - 1.0).abs()
@@ -212,20 +217,20 @@ class PPO:
                 grad_norm_critic=critic_norm,
             )
 
-    def _losses(
-        self, targets: Targets, log_prob: Tensor, entropy: Tensor, value: Tensor, active: Tensor, running: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return (policy loss, value loss, mean entropy, log-ratio [..., A]) of rows [..., A]."""
-        hp = self.hp
+    def _policy_loss(
+        self, targets: Targets, log_prob: Tensor, entropy: Tensor, active: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return (surrogate loss, mean entropy, detached log-ratio [..., A]) of rows [..., A]."""
         log_ratio = (log_prob - targets.reference_log_prob) * active
-        if hp.surrogate == "clip":
-            loss_policy = losses.clipped_surrogate(log_ratio, targets.advantage, active, hp.clip)
+        if self.hp.surrogate == "clip":
+            loss = losses.clipped_surrogate(log_ratio, targets.advantage, active, self.hp.clip)
         else:
-            loss_policy = losses.policy_gradient(log_prob, targets.advantage, active)
-        loss_value = losses.value_loss(
-            value, targets.value_target, running, hp.huber_delta, targets.old_value, hp.value_clip
-        )
-        return loss_policy, loss_value, losses.masked_mean(entropy, active), log_ratio
+            loss = losses.policy_gradient(log_prob, targets.advantage, active)
+        return loss, losses.masked_mean(entropy, active), log_ratio.detach()
+
+    def _value_loss(self, targets: Targets, value: Tensor, running: Tensor) -> Tensor:
+        hp = self.hp
+        return losses.value_loss(value, targets.value_target, running, hp.huber_delta, targets.old_value, hp.value_clip)
 
     def _weights(self) -> dict[str, Tensor]:
         """Return parameters and statistics: what another run may begin with."""

@@ -28,7 +28,7 @@ UPDATES, AGENT_STEPS, ROWS, DROPPED = range(len(LEARNER_COUNTS))
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.0002, 0.005
 """Seconds between looks at the slot words while a batch is not complete."""
 PATIENCE = 0.1
-"""A pause is this fraction of the wait so far: what it may add to a wait, and what looking costs, stay small beside it."""
+"""A pause is this fraction of the wait so far: what it adds to the wait and what looking costs stay small beside it."""
 REPORT_SECONDS = 1.0
 """Update metrics are averaged and reported this often."""
 

@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from sfmarl.algorithms.optimiser import ActorCriticAdam, lr_factor
+from sfmarl.algorithms.side_by_side import SideBySide
 
 
 def networks():
@@ -10,15 +11,19 @@ def networks():
     return nn.Linear(3, 2), nn.Linear(3, 1)
 
 
-def loss_of(actor, critic, scale=1.0):
+def losses_of(actor, critic, scale=1.0):
     x = torch.arange(12.0).reshape(4, 3)
-    return scale * (actor(x).square().mean() + 10 * critic(x).square().mean())
+    return scale * actor(x).square().mean(), scale * 10 * critic(x).square().mean()
+
+
+def our_adam(actor, critic, max_grad_norm):
+    return ActorCriticAdam(actor, critic, 1e-5, max_grad_norm, SideBySide(torch.device("cpu")))
 
 
 @pytest.mark.parametrize("max_grad_norm", [0.0, 0.5])
 def test_steps_are_adams_with_each_network_clipped_on_its_own(max_grad_norm):
     actor, critic = networks()
-    ours = ActorCriticAdam(actor, critic, 1e-5, max_grad_norm)
+    ours = our_adam(actor, critic, max_grad_norm)
     ours.set_lr(0.1, 0.01)
     actor2, critic2 = networks()
     adams = [
@@ -26,10 +31,10 @@ def test_steps_are_adams_with_each_network_clipped_on_its_own(max_grad_norm):
         torch.optim.Adam(critic2.parameters(), 0.01, eps=1e-5),
     ]
     for _ in range(4):
-        norm, critic_norm, skipped = ours.step(loss_of(actor, critic))
+        norm, critic_norm, skipped = ours.step(*losses_of(actor, critic))
         for module in (actor2, critic2):
             module.zero_grad()
-        loss_of(actor2, critic2).backward()
+        sum(losses_of(actor2, critic2)).backward()
         expected = [nn.utils.clip_grad_norm_(m.parameters(), max_grad_norm or float("inf")) for m in (actor2, critic2)]
         for adam in adams:
             adam.step()
@@ -45,14 +50,14 @@ def test_steps_are_adams_with_each_network_clipped_on_its_own(max_grad_norm):
 @pytest.mark.parametrize("max_grad_norm", [0.0, 0.5])
 def test_a_non_finite_step_leaves_no_trace(bad, max_grad_norm):
     actor, critic = networks()
-    optimiser = ActorCriticAdam(actor, critic, 1e-5, max_grad_norm)
+    optimiser = our_adam(actor, critic, max_grad_norm)
     optimiser.set_lr(0.1, 0.1)
-    optimiser.step(loss_of(actor, critic))
+    optimiser.step(*losses_of(actor, critic))
     before = [p.detach().clone() for p in [*actor.parameters(), *critic.parameters(), *optimiser.tensors().values()]]
-    assert optimiser.step(loss_of(actor, critic, bad))[2] == 1
+    assert optimiser.step(*losses_of(actor, critic, bad))[2] == 1
     after = [*actor.parameters(), *critic.parameters(), *optimiser.tensors().values()]
     assert all(torch.equal(a, b) for a, b in zip(after, before, strict=True))
-    assert optimiser.step(loss_of(actor, critic))[2] == 0
+    assert optimiser.step(*losses_of(actor, critic))[2] == 0
     assert not torch.equal(actor.weight, before[0])
 
 
