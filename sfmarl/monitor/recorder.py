@@ -39,8 +39,12 @@ class Recorder:
         rollout: int,
         epochs: Sequence[float],
         past_seconds: float,
+        called: float,
     ) -> None:
-        """`rollout` is T, `epochs` each policy's passes over a sample, `past_seconds` its time before a resume."""
+        """`rollout` is T, `epochs` each policy's passes over a sample, `past_seconds` its time before a resume.
+
+        `called` is `time.monotonic()` when the run was asked for.
+        """
         self.episodes = EpisodeStats(
             env, episodes=int(words.counts["rollout"][:, ROLLOUT_COUNTS.index("episodes")].sum())
         )
@@ -54,6 +58,9 @@ class Recorder:
         self._rollout = rollout
         self._epochs = np.array(epochs, float)
         self._learned = self._learned_steps()
+        self._called = called
+        self._updates = self._updates_made()
+        self._first_update: float | None = None
         self._past_seconds = past_seconds
         self._start = self._last = time.monotonic()
         self._counts, self._times = self._read()
@@ -85,6 +92,14 @@ class Recorder:
 
     def _learned_steps(self) -> np.ndarray:
         return self._words.counts["learner"][:, LEARNER_COUNTS.index("agent_steps")].copy()
+
+    def _updates_made(self) -> np.ndarray:
+        return self._words.counts["learner"][:, LEARNER_COUNTS.index("updates")].copy()
+
+    def look(self) -> None:
+        """Take note of the time when every policy has been updated for the first time; called often."""
+        if self._first_update is None and (self._updates_made() > self._updates).all():
+            self._first_update = time.monotonic() - self._called
 
     def _passes(self) -> float:
         """Return the samples learned from since the last record, once per epoch."""
@@ -118,6 +133,8 @@ class Recorder:
             **self.episodes.collect(),
         }
         self._rates = scalars["throughput/agent_steps_per_second"], scalars["throughput/env_steps_per_second"]
+        if self._first_update is not None:
+            scalars["startup/first_update_seconds"] = self._first_update
         if inference["forwards"]:
             scalars["inference/batch_rows"] = inference["rows"] / inference["forwards"]
         if learner["rows"]:
