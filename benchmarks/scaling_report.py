@@ -19,8 +19,8 @@ def write(recorded: Sequence[dict[str, Any]], folder: Path) -> None:
         "# Scaling",
         "",
         "Valid agent-steps per second of asynchronous training (appo, 1 epoch), learner and inference worker running "
-        "on the same cores. Medians of three windows (all in brackets). `env` is the share of the rollout workers' time "
-        "that their environments take; the CPU time is that of all processes, 100 % = one core.",
+        "on the same cores. Medians of three windows (all in brackets). `env` is the share of the rollout workers' "
+        "time that their environments take; the CPU time is that of all processes, 100 % = one core.",
         "",
         tables(recorded),
         "",
