@@ -120,6 +120,8 @@ def test_what_is_recorded_is_skipped(tmp_path: Path, monkeypatch, capsys):
         return [rate | {"throughput/updates_per_second": 1.0}] * 3
 
     monkeypatch.setattr(scaling, "train_windows", train_windows)
+    monkeypatch.setattr(scaling.machine, "busy_percent", lambda: 0.0)
+    monkeypatch.setattr(scaling.scaling_report, "write", lambda recorded, folder: None)
     monkeypatch.setattr(sys, "argv", ["scaling.py", "--curves", "workers", "--results", str(tmp_path)])
     scaling.main()
     assert len(measured) == 16
