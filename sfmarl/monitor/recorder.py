@@ -36,15 +36,12 @@ class Recorder:
         words: Words,
         env: EnvSpec,
         policies: Sequence[str],
+        called: float,
         rollout: int,
         epochs: Sequence[float],
         past_seconds: float,
-        called: float,
     ) -> None:
-        """`rollout` is T, `epochs` each policy's passes over a sample, `past_seconds` its time before a resume.
-
-        `called` is `time.monotonic()` when the run was asked for.
-        """
+        """`rollout` is T, `epochs` each policy's passes over a sample, `past_seconds` its time before a resume."""
         self.episodes = EpisodeStats(
             env, episodes=int(words.counts["rollout"][:, ROLLOUT_COUNTS.index("episodes")].sum())
         )
@@ -58,6 +55,7 @@ class Recorder:
         self._rollout = rollout
         self._epochs = np.array(epochs, float)
         self._learned = self._learned_steps()
+        # by time.monotonic(): when the run was asked for
         self._called = called
         self._updates = self._updates_made()
         self._first_update: float | None = None

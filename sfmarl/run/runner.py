@@ -190,10 +190,10 @@ def _run(
         words,
         plan.env,
         [policy.name for policy in plan.policies],
+        called,
         rollout=config.rollout,
         epochs=[getattr(learns.hp, "epochs", 1) for learns in plan.learning],
         past_seconds=past.get("wall_seconds", 0.0),
-        called=called,
     )
     with Console(config.env_steps, config.quiet) as console:
         _announce(console, plan, resumed, notes or [])
