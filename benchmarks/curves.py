@@ -68,7 +68,7 @@ def all_series(curves: Sequence[str], cores: int) -> list[Series]:
     if "obs" in curves:
         found.append(Series("obs", "dict", (8, 32, 128, 512, IMAGE), _obs))
     if "hidden" in curves:
-        found.append(Series("hidden", "dict", (64, 128, 256, 512, 1024), lambda x: trivial(hidden=x)))
+        found.append(Series("hidden", "dict", (64, 128, 256, 512, 1024), _hidden))
     return found
 
 
@@ -82,6 +82,11 @@ def trivial(envs: int = 32, hidden: int = 64, **kwargs: int) -> Config:
     config = replace(configure("dict", "appo", 0, envs), batch_size=0, env_kwargs=kwargs)
     config.hp.hidden = (hidden, hidden)
     return config
+
+
+def _hidden(units: int | str) -> Config:
+    """Updates are small: one of wide networks would take longer than a window."""
+    return replace(trivial(hidden=int(units)), batch_size=1024)
 
 
 def _obs(size: int | str) -> Config:
