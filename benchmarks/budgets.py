@@ -16,7 +16,8 @@ from functools import partial
 
 import numpy as np
 import torch
-from roofline import bare_learning, env_work, random_batch
+from bare_env import env_work
+from bare_product import bare_learning, random_batch
 from timing import cpu_seconds, medians
 
 from sfmarl.algorithms import get_algorithm

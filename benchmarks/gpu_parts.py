@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from roofline import random_batch
+from bare_product import random_batch
 from torch import Tensor
 
 from sfmarl.algorithms.base import Batch

@@ -14,7 +14,7 @@ from functools import partial
 
 import numpy as np
 import torch
-from roofline import bare_learning, random_batch
+from bare_product import bare_learning, random_batch
 from timing import cpu_seconds, medians
 
 from sfmarl.algorithms.ppo import PPO

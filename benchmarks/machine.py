@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from importlib import metadata
 from pathlib import Path
+
+import psutil
+
+BUSY_PERCENT = 10
+"""From here on other programs are worth a warning."""
 
 
 def describe() -> dict[str, str | int]:
@@ -23,6 +29,14 @@ def sentence(machine: dict[str, str | int]) -> str:
     """Return the description in one line."""
     software = ", ".join(f"{name} {machine[name]}" for name in ("python", "torch", "numpy"))
     return f"{machine['cores']} cores, {machine['cpu']}; {software}"
+
+
+def busy_percent() -> float:
+    """Return the CPU time that other programs take now, percent of the machine; warn on stderr if that is much."""
+    busy = psutil.cpu_percent(interval=1.0)
+    if busy > BUSY_PERCENT:
+        print(f"warning: other programs take {busy:.0f} % of this machine; ratios will suffer", file=sys.stderr)
+    return busy
 
 
 def _cpu_model() -> str:

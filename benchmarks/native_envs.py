@@ -20,7 +20,6 @@ from typing import Any
 
 import machine
 import numpy as np
-import psutil
 from timing import cpu_seconds, medians
 
 from sfmarl.config import Config
@@ -45,9 +44,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=HERE / "results", help="where JSON and table go")
     args = parser.parse_args()
     use_threads(1)
-    busy = psutil.cpu_percent(interval=1.0)
-    if busy > 10:
-        print(f"warning: other programs take {busy:.0f} % of this machine; ratios will suffer", file=sys.stderr)
+    busy = machine.busy_percent()
     rows = []
     for module in args.scenarios:
         rows.append(measure(module, args.envs, args.episodes))

@@ -4,8 +4,10 @@ A trained sample has to be stepped, acted on and learned from. If nothing else c
 
     roofline = cores / (1/env + 1/forward + 1/learn)        agent-steps per second, rates per core
 
-`env` is the environment alone with prepared random actions, `forward` a bare actor that acts and samples on 256 rows,
-`learn` forward, backward, gradient clipping and Adam of actor and critic on one batch.
+`env` is the environment alone with prepared random legal actions, `forward` a bare actor that acts and samples on 256
+rows, `learn` forward, backward, gradient clipping and Adam of actor and critic on one batch. The last two are measured
+twice: in plain eager torch (`bare_eager.py`), and with sfmarl's own networks (`bare_product.py`). Several policies
+share the agent-steps as their teams share the agents; each acts and learns with networks of its own.
 """
 
 from __future__ import annotations
@@ -14,34 +16,19 @@ import multiprocessing
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
-import numpy as np
 import torch
-from torch import nn
+from bare_eager import forward_torch_work, learn_torch_work
+from bare_env import Bare, env_work
+from bare_product import forward_product_work, learn_product_work
 
-from sfmarl.algorithms import get_algorithm
-from sfmarl.algorithms.base import Batch
-from sfmarl.algorithms.ppo import PPO
 from sfmarl.config import Config
-from sfmarl.envs.registry import is_native, load_spec, make_env, make_vector_env
-from sfmarl.envs.rows import new_obs_rows, new_outcome_rows, random_actions
-from sfmarl.models import distributions
-from sfmarl.models.acting import make_acting
-from sfmarl.run.plan import make_plan
-from sfmarl.specs import PolicySpec
-
-FORWARD_ROWS = 256
-"""Rows of one bare forward pass."""
-PREPARED = 64
-"""Joint actions drawn beforehand, so that drawing costs the environment nothing."""
-
-Work = Callable[[], int]
-"""Does a piece of work once and returns how many agent-steps that was."""
+from sfmarl.envs.registry import load_spec
+from sfmarl.run.plan import RunPlan, make_plan
 
 
 @dataclass(frozen=True)
@@ -55,17 +42,27 @@ class Pieces:
     forward_product: float
     """The same through `make_acting`: plain NumPy for a small categorical policy on the CPU."""
     learn: float
-    """Forward, backward, clipping and Adam of actor and critic on one batch."""
+    """Forward, backward, clipping and Adam of actor and critic on one batch, in eager torch."""
+    learn_product: float
+    """The same with the networks of the algorithm."""
 
-    def roofline(self, forward: float, cores: int) -> float:
-        """Return agent-steps per second of the whole machine."""
-        return cores / (1 / self.env + 1 / forward + 1 / self.learn)
+    def roofline(self, forward: float, cores: int, learn: float | None = None) -> float:
+        """Return agent-steps per second of the whole machine; `learn` is the eager one if it is not given."""
+        return cores / (1 / self.env + 1 / forward + 1 / (learn or self.learn))
+
+    def eager(self, cores: int) -> float:
+        """Return the roofline of eager torch."""
+        return self.roofline(self.forward_torch, cores)
+
+    def product(self, cores: int) -> float:
+        """Return the roofline of sfmarl's own networks."""
+        return self.roofline(self.forward_product, cores, self.learn_product)
 
 
-def measure(config: Config, batch_lanes: int, rounds: int, seconds: float) -> list[Pieces]:
+def measure(config: Config, batch_lanes: Sequence[int], rounds: int, seconds: float) -> list[Pieces]:
     """Return one measurement per round, each piece running `seconds` on all cores at once.
 
-    `batch_lanes` slots of `config.rollout` steps are the learner's batch.
+    `batch_lanes` slots of `config.rollout` steps are a learner's batch, per policy.
     """
     context = multiprocessing.get_context("spawn")
     cores = len(os.sched_getaffinity(0))
@@ -80,8 +77,12 @@ def measure(config: Config, batch_lanes: int, rounds: int, seconds: float) -> li
     per_core = [results.get() for _ in children]
     for child in children:
         child.join()
+    for outcome in per_core:
+        if isinstance(outcome, str):
+            raise RuntimeError(f"{config.env}: no roofline: {outcome}")
+    names = Pieces.__dataclass_fields__
     return [
-        Pieces(*(statistics.mean(rates[piece] for rates in of_round) for piece in range(4)))
+        Pieces(*(statistics.mean(rates[piece] for rates in of_round) for piece in range(len(names))))
         for of_round in zip(*per_core, strict=True)
     ]
 
@@ -106,173 +107,71 @@ def _one_blas_thread() -> Iterator[None]:
 
 
 def _child(
-    config: Config, batch_lanes: int, rounds: int, seconds: float, core: int, barrier: Any, results: Any
+    config: Config, batch_lanes: Sequence[int], rounds: int, seconds: float, core: int, barrier: Any, results: Any
 ) -> None:
+    try:
+        results.put(_measured(config, batch_lanes, rounds, seconds, core, barrier))
+    except Exception as error:
+        # the others wait for this one
+        barrier.abort()
+        results.put(f"{type(error).__name__}: {error}")
+
+
+def _measured(
+    config: Config, batch_lanes: Sequence[int], rounds: int, seconds: float, core: int, barrier: Any
+) -> list[list[float]]:
     torch.set_num_threads(1)
-    spec = make_plan(config, load_spec(config)).policies[0]
-    works = (
-        env_work(config, config.num_envs_per_worker // config.num_splits, seed=core),
-        forward_torch_work(spec, config.hp.hidden),
-        forward_product_work(spec, config),
-        learn_work(spec, config, batch_lanes),
-    )
-    for work in works:
-        work()  # allocations and caches
+    pieces = bare_works(config, batch_lanes, core)
+    for parts in pieces:
+        for _, work in parts:
+            work()  # allocations and caches
     measured = []
     for _ in range(rounds):
         rates = []
-        for work in works:
-            barrier.wait()
-            rates.append(rate(work, seconds))
+        for parts in pieces:
+            taken = 0.0
+            for share, work in parts:
+                barrier.wait()
+                taken += share / rate(work, seconds / len(parts))
+            rates.append(1 / taken)
         measured.append(rates)
-    results.put(measured)
+    return measured
 
 
-def rate(work: Work, seconds: float) -> float:
+def bare_works(config: Config, batch_lanes: Sequence[int], core: int) -> list[list[tuple[float, Bare]]]:
+    """Return, for each field of Pieces, (share of the agent-steps, work) of every policy."""
+    plan = make_plan(config, load_spec(config))
+    pieces: list[list[tuple[float, Bare]]] = [
+        [(1.0, env_work(config, config.num_envs_per_worker // config.num_splits, seed=core))],
+        *([] for _ in range(4)),
+    ]
+    turns = plan.env.turn_based
+    for spec, learns, lanes, share in zip(plan.policies, plan.learning, batch_lanes, policy_shares(plan), strict=True):
+        agents = 1 if turns else spec.num_agents
+        own = (spec, learns.algo, learns.hp)
+        works = (
+            forward_torch_work(spec, learns.hp),
+            forward_product_work(*own, agents, turns),
+            learn_torch_work(spec, learns.hp, config.rollout, lanes, agents),
+            learn_product_work(*own, config.rollout, lanes, agents, turns),
+        )
+        for parts, work in zip(pieces[1:], works, strict=True):
+            parts.append((share, work))
+    return pieces
+
+
+def policy_shares(plan: RunPlan) -> list[float]:
+    """Return each policy's share of the agents that learn."""
+    agents = [0] * len(plan.policies)
+    for team, policy in zip(plan.env.teams, plan.plane.policy_of_team, strict=True):
+        if policy >= 0:
+            agents[policy] += len(team.agents)
+    return [count / sum(agents) for count in agents]
+
+
+def rate(work: Bare, seconds: float) -> float:
     """Return agent-steps per second of repeating `work` for `seconds`."""
     done, start = 0, time.perf_counter()
     while (spent := time.perf_counter() - start) < seconds:
         done += work()
     return done / spent
-
-
-def env_work(config: Config, num_envs: int, seed: int) -> Work:
-    """Return one step of `num_envs` environments with prepared random actions, resets included, nothing recorded."""
-    rng = np.random.default_rng(seed)
-    seeds = [seed * num_envs + e for e in range(num_envs)]
-    return _native_work(config, seeds, rng) if is_native(config.env) else _dict_work(config, seeds, rng)
-
-
-def _dict_work(config: Config, seeds: Sequence[int], rng: np.random.Generator) -> Work:
-    envs = [make_env(config) for _ in seeds]
-    for env, seed in zip(envs, seeds, strict=True):
-        env.reset(seed=seed)
-    agents = envs[0].possible_agents
-    prepared = [{agent: int(rng.integers(envs[0].action_space(agent).n)) for agent in agents} for _ in range(PREPARED)]
-    step = 0
-
-    def work() -> int:
-        nonlocal step
-        for e, env in enumerate(envs):
-            env.step(prepared[(step + e) % PREPARED])
-            if not env.agents:
-                env.reset()
-        step += 1
-        return len(envs) * len(agents)
-
-    return work
-
-
-def _native_work(config: Config, seeds: Sequence[int], rng: np.random.Generator) -> Work:
-    env = make_vector_env(config, len(seeds), seeds)
-    spec, running = env.spec, np.ones(len(seeds), bool)
-    rows, outcome = new_obs_rows(spec, len(seeds)), new_outcome_rows(spec, len(seeds))
-    prepared = [
-        [random_actions(team.action, (len(seeds), len(team.agents)), rng) for team in spec.teams]
-        for _ in range(PREPARED)
-    ]
-    env.reset(range(len(seeds)), rows)
-    step = 0
-
-    def work() -> int:
-        nonlocal step
-        ended = env.step(prepared[step % PREPARED], running, rows, outcome)
-        if ended.any():
-            env.reset(np.flatnonzero(ended).tolist(), rows)
-        step += 1
-        return len(seeds) * spec.num_agents
-
-    return work
-
-
-def forward_torch_work(spec: PolicySpec, hidden: Sequence[int]) -> Work:
-    """Return one eager forward pass of an MLP on `FORWARD_ROWS` rows, with a sampled action and its log-probability."""
-    sizes = (int(np.prod(spec.obs.shape)), *hidden)
-    layers: list[nn.Module] = []
-    for width, units in pairwise(sizes):
-        layers += [nn.Linear(width, units), nn.Tanh()]
-    net = nn.Sequential(*layers, nn.Linear(sizes[-1], spec.action.param_size))
-    obs = torch.randn(FORWARD_ROWS, sizes[0])
-
-    @torch.inference_mode()
-    def work() -> int:
-        log_probs = net(obs).log_softmax(-1)
-        action = torch.multinomial(log_probs.exp(), 1)
-        log_probs.gather(-1, action)
-        return FORWARD_ROWS
-
-    return work
-
-
-def forward_product_work(spec: PolicySpec, config: Config) -> Work:
-    """Return one pass of the inference worker's own actor on `FORWARD_ROWS` rows, normalisation and ids included."""
-    agents = spec.num_agents
-    acting = make_acting(PPO.build_actor(spec, config.hp), spec, torch.device("cpu"), seed=0)
-    joint = -(-FORWARD_ROWS // agents)
-    obs = np.random.default_rng(0).standard_normal((joint, agents, *spec.obs.shape)).astype(spec.obs.dtype)
-
-    def work() -> int:
-        acting.act(obs)
-        return joint * agents
-
-    return work
-
-
-def learn_work(spec: PolicySpec, config: Config, batch_lanes: int) -> Work:
-    """Return one bare pass of learning on a random batch of `batch_lanes` slots."""
-    batch = random_batch(config.rollout, batch_lanes, spec)
-    learner = get_algorithm(config.algo).cls(spec, config.hp, torch.device("cpu"), seed=1)
-    bare = bare_learning(learner, batch, passes=1, minibatches=1)
-
-    def work() -> int:
-        bare()
-        return batch.reward.numel()
-
-    return work
-
-
-def random_batch(steps: int, lanes: int, spec: PolicySpec) -> Batch:
-    """Return a batch of a discrete policy whose every row is active; every 25th step is truncated."""
-    generator = torch.Generator().manual_seed(0)
-    lead = (steps, lanes, spec.num_agents)
-    actions = spec.action.nvec[0]
-    done = torch.zeros(lead, dtype=torch.bool)
-    done[24::25] = True
-    return Batch(
-        obs=torch.randn((steps + 1, *lead[1:], *spec.obs.shape), generator=generator),
-        active=torch.ones((steps + 1, *lead[1:]), dtype=torch.bool),
-        is_first=torch.zeros((steps + 1, *lead[1:]), dtype=torch.bool),
-        action=torch.randint(actions, lead, generator=generator),
-        log_prob=torch.full(lead, -float(np.log(actions))),
-        reward=torch.randn(lead, generator=generator),
-        terminated=torch.zeros(lead, dtype=torch.bool),
-        truncated=done,
-        policy_version=torch.zeros((steps, lanes), dtype=torch.int64),
-    )
-
-
-def bare_learning(learner: PPO, batch: Batch, passes: int, minibatches: int) -> Callable[[], None]:
-    """Return a function that does the networks' part of an update and nothing else."""
-    actor, critic = learner.actor, learner.critic
-    spec = learner.spec.action
-    adam = torch.optim.Adam([*actor.parameters(), *critic.parameters()], lr=1e-6, fused=True)
-    obs = actor.prepare(batch.obs[:-1])
-    parts = [
-        (rows, critic.gather(rows, None), action)
-        for rows, action in zip(
-            obs.flatten(0, 1).chunk(minibatches), batch.action.flatten(0, 1).chunk(minibatches), strict=True
-        )
-    ]
-
-    def work() -> None:
-        for _ in range(passes):
-            for rows, critic_rows, action in parts:
-                log_prob, entropy = distributions.evaluate(spec, actor.head(rows), action)
-                loss = log_prob.mean() + entropy.mean() + critic(critic_rows).square().mean()
-                adam.zero_grad(set_to_none=True)
-                loss.backward()
-                nn.utils.clip_grad_norm_(actor.parameters(), 10.0)
-                nn.utils.clip_grad_norm_(critic.parameters(), 10.0)
-                adam.step()
-
-    return work

@@ -1,12 +1,15 @@
 """sfmarl's throughput beside what the same machine could do, in the same run.
 
     python benchmarks/throughput.py
-    python benchmarks/throughput.py --env dict --workers 2 --envs-per-worker 128 --seconds 20
+    python benchmarks/throughput.py --env all
+    python benchmarks/throughput.py --env dict gru --workers 2 --envs-per-worker 128 --seconds 20
 
-Prints valid agent-steps per second of a real asynchronous training, learner running (V-trace, own critic, MLP 64-64
-tanh, rollout 32, 1 epoch, 1 minibatch), and the roofline of `roofline.py`, measured before and after it. Three windows
-after a warm-up, medians. Also: CPU and memory use, rows per forward, policy lag, where each role's time went, and the
-data plane's own cost against its budgets (`budgets.py`). Results go to results/throughput.json and .md.
+Prints valid agent-steps per second of a real asynchronous training, learner running (V-trace, MLP 64-64 tanh, rollout
+32, 1 epoch, 1 minibatch; `works.py` says what each work adds), and the roofline of exactly that work (`roofline.py`),
+measured before and after it. Three windows after a warm-up, medians. Also: samples learned from times epochs, CPU use
+and peak memory, seconds from the start to the first update, rows per forward, policy lag, where each role's time went,
+and the data plane's own cost against its budgets (`budgets.py`). Results go to results/throughput.json and .md.
+`connect_four` needs `pip install 'sfmarl[classic]'`.
 """
 
 from __future__ import annotations
@@ -24,15 +27,17 @@ from typing import Any
 
 import budgets
 import machine
-import psutil
 import roofline
 import throughput_report
+from peak_memory import peak_memory
 from roofline import Pieces
+from works import WORKS, batch_lanes, configure
 
 from sfmarl import Config, train
-from sfmarl.algorithms import get_algorithm
 from sfmarl.envs.registry import load_spec
+from sfmarl.errors import UsageError
 from sfmarl.run.plan import make_plan
+from sfmarl.run.runner import check_run
 
 HERE = Path(__file__).resolve().parent
 WINDOWS = 3
@@ -41,12 +46,7 @@ WARM_UP_SECONDS = 10.0
 ROUNDS = 3
 """Measurements of each roofline piece, before the training and again after it."""
 PIECE_SECONDS = 1.5
-WORKS = {
-    "spread": ("mpe2.simple_spread_v3", 6144),
-    "dict": ("games/dict", 8192),
-    "native": ("native/simple_spread", 6144),
-}
-"""Work -> (environment, agent-steps of an update)."""
+SETS = {"both": ("spread", "dict"), "all": tuple(WORKS)}
 
 
 @dataclass(frozen=True)
@@ -57,20 +57,28 @@ class Result:
     """Name on the command line."""
     env: str
     """Environment."""
+    about: str
+    """What is special about it."""
+    gate: str
+    """Recipe or test in which this kind of policy has to reach a score."""
     settings: dict[str, Any]
     """What decides the speed of the run."""
     pieces: Pieces
     """Bare work, agent-steps/s and core."""
     roofline_torch: float
-    """Roofline in agent-steps/s with eager torch's forward."""
+    """Roofline in agent-steps/s in eager torch."""
     roofline_product: float
-    """Roofline with sfmarl's own forward."""
+    """Roofline with sfmarl's own networks, acting and learning."""
     agent_steps_per_second: float
     """Valid agent-steps/s of sfmarl, median of the windows."""
     windows: list[float]
     """Each window."""
     learned_per_second: float
-    """Agent-steps/s that reached an update, median."""
+    """Agent-steps/s that reached an update, once per epoch, median."""
+    peak_memory_gib: float
+    """Largest memory of all processes together, shared pages counted once."""
+    first_update_seconds: float
+    """From the call of `train` to the first update of every policy."""
     scalars: dict[str, float]
     """Other metrics of the run, means over the windows."""
     busy_before: float
@@ -78,33 +86,39 @@ class Result:
 
     @property
     def share(self) -> float:
-        """Fraction of the roofline with eager torch's forward."""
+        """Fraction of the roofline in eager torch."""
         return self.agent_steps_per_second / self.roofline_torch
 
     @property
     def share_product(self) -> float:
-        """Fraction of the roofline with sfmarl's own forward."""
+        """Fraction of the roofline with sfmarl's own networks."""
         return self.agent_steps_per_second / self.roofline_product
 
 
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--env", nargs="+", choices=[*WORKS, "both"], default=["both"], help="both = spread and dict")
-    parser.add_argument("--algo", default="appo", help="preset; its epochs are set to 1")
+    parser.add_argument("--env", nargs="+", choices=[*WORKS, *SETS], default=["both"], help="both = spread and dict")
+    parser.add_argument("--algo", default="appo", help="preset of works that need none of their own; its epochs are 1")
     parser.add_argument("--workers", type=int, default=0, help="rollout workers [one per core, at least 2]")
     parser.add_argument("--envs-per-worker", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=10.0, help="length of a window")
     parser.add_argument("--results", type=Path, default=HERE / "results", help="where JSON and table go")
     args = parser.parse_args()
 
-    works = ["spread", "dict"] if "both" in args.env else list(dict.fromkeys(args.env))
+    works = list(dict.fromkeys(work for name in args.env for work in SETS.get(name, (name,))))
+    settings = (args.algo, args.workers, args.envs_per_worker)
+    for work in works:
+        try:
+            check_run(configure(work, *settings))
+        except UsageError as error:
+            parser.error(f"{work}: {error}")
     results = []
     for work in works:
-        results.append(measure(work, args.algo, args.workers, args.envs_per_worker, args.seconds))
+        results.append(measure(work, *settings, args.seconds))
         print(throughput_report.table(results[-1:]), flush=True)
-    dict_api, native = (configure(work, args.algo, args.workers, args.envs_per_worker) for work in ("dict", "native"))
-    found = budgets.measure([dict_api, native], dict_api, batch_lanes(dict_api), rounds=7)
+    dict_api, native = (configure(work, *settings) for work in ("dict", "native"))
+    found = budgets.measure([dict_api, native], dict_api, batch_lanes(dict_api)[0], rounds=7)
     print(throughput_report.budget_table(found))
 
     command = " ".join(["python", "benchmarks/throughput.py", *sys.argv[1:]])
@@ -119,65 +133,43 @@ def main() -> None:
     (args.results / "throughput.md").write_text(throughput_report.page(record, results, found))
 
 
-def configure(work: str, algo: str, workers: int, envs_per_worker: int) -> Config:
-    """Return the protocol's settings for one work."""
-    env, batch_size = WORKS[work]
-    hp = get_algorithm(algo).hyperparameters()
-    hp.epochs, hp.minibatches, hp.target_kl = 1, 1, 0.0
-    return Config(
-        env=env,
-        algo=algo,
-        hp=hp,
-        env_steps=10**12,
-        num_workers=workers,
-        num_envs_per_worker=envs_per_worker,
-        rollout=32,
-        batch_size=batch_size,
-        eval_env_steps=0,
-        final_eval_episodes=0,
-        checkpoint_seconds=1e9,
-        quiet=True,
-    )
-
-
-def batch_lanes(config: Config) -> int:
-    """Return the slots of one update."""
-    return make_plan(config, load_spec(config)).batch_lanes[0]
-
-
 def measure(work: str, algo: str, workers: int, envs_per_worker: int, seconds: float) -> Result:
     """Measure one work: roofline, training, roofline."""
     config = configure(work, algo, workers, envs_per_worker)
-    busy = psutil.cpu_percent(interval=1.0)
-    if busy > 10:
-        print(f"warning: other programs take {busy:.0f} % of this machine; ratios will suffer", file=sys.stderr)
+    busy = machine.busy_percent()
     lanes = batch_lanes(config)
     pieces = roofline.measure(config, lanes, ROUNDS, PIECE_SECONDS)
-    windows = train_windows(config, seconds)
+    with peak_memory() as peak:
+        windows = train_windows(config, seconds)
     pieces = roofline.median(pieces + roofline.measure(config, lanes, ROUNDS, PIECE_SECONDS))
     cores = len(os.sched_getaffinity(0))
     plan = make_plan(config, load_spec(config))
     rates = [record["throughput/agent_steps_per_second"] for record in windows]
     learned = [record["throughput/samples_times_epochs_per_second"] for record in windows]
+    agents = [1 if plan.env.turn_based else policy.num_agents for policy in plan.policies]
     return Result(
         work=work,
         env=config.env,
+        about=WORKS[work].about,
+        gate=WORKS[work].gate,
         settings={
-            "algo": algo,
+            "algo": config.algo,
             "workers": plan.plane.workers,
             "envs_per_worker": envs_per_worker,
             "splits": config.num_splits,
             "rollout": config.rollout,
-            "batch_agent_steps": lanes * config.rollout * plan.policies[0].num_agents,
+            "batch_agent_steps": [n * config.rollout * a for n, a in zip(lanes, agents, strict=True)],
             "epochs": config.hp.epochs,
             "minibatches": config.hp.minibatches,
         },
         pieces=pieces,
-        roofline_torch=pieces.roofline(pieces.forward_torch, cores),
-        roofline_product=pieces.roofline(pieces.forward_product, cores),
+        roofline_torch=pieces.eager(cores),
+        roofline_product=pieces.product(cores),
         agent_steps_per_second=statistics.median(rates),
         windows=rates,
         learned_per_second=statistics.median(learned),
+        peak_memory_gib=peak.gib,
+        first_update_seconds=windows[-1]["startup/first_update_seconds"],
         scalars={
             name: statistics.mean(record[name] for record in windows)
             for name in windows[0]
@@ -187,12 +179,12 @@ def measure(work: str, algo: str, workers: int, envs_per_worker: int, seconds: f
     )
 
 
-def train_windows(config: Config, seconds: float) -> list[dict[str, float]]:
+def train_windows(config: Config, seconds: float, warm_up: float = WARM_UP_SECONDS) -> list[dict[str, float]]:
     """Train and return the metric records of the last `WINDOWS` whole windows, each `seconds` long."""
     with tempfile.TemporaryDirectory() as folder:
         config.run_dir = Path(folder) / "run"
         config.log_seconds = seconds
-        config.wall_seconds = WARM_UP_SECONDS + (WINDOWS + 1) * seconds
+        config.wall_seconds = warm_up + (WINDOWS + 1) * seconds
         records = train(config).metrics()
     # the records at the very end of a run cover less than a window
     whole = [now for before, now in pairwise(records) if now["wall_seconds"] - before["wall_seconds"] >= 0.9 * seconds]

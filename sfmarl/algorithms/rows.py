@@ -48,7 +48,10 @@ class Rows:
 
     @classmethod
     def of(cls, batch: Batch) -> Rows:
-        """Clear everything in `batch` that must not be read; `batch` stays as it is."""
+        """Clear everything in `batch` that must not be read.
+
+        Observations and states are not copied: rows that nothing reads are cleared in `batch` itself.
+        """
         steps = len(batch.reward)
         active = batch.active[:steps]
         running_after = batch.active if batch.in_return is None else batch.active | batch.in_return
@@ -57,12 +60,12 @@ class Rows:
         needed[1:] |= running & ~batch.terminated
         state = batch.state
         if state is not None:
-            state = torch.where(_like(needed.any(-1), state), state, 0)
+            state = _keep(state, needed.any(-1))
         mask, actor_state = batch.action_mask, batch.actor_state
         if actor_state is not None:
             actor_state = torch.where(active.any(0)[..., None], actor_state, 0.0)
         return cls(
-            obs=torch.where(_like(needed, batch.obs), batch.obs, 0),
+            obs=_keep(batch.obs, needed),
             state=state,
             action=torch.where(_like(active, batch.action), batch.action, 0),
             action_mask=None if mask is None else mask[:steps],
@@ -165,6 +168,17 @@ def take(x: Tensor, index: Tensor) -> Tensor:
 def lane_is_first(batch: Batch) -> Tensor:
     """Return bool [T+1, N]: everybody who is alive begins a life, which is where an episode begins."""
     return batch.is_first.any(-1) & ~(batch.active & ~batch.is_first).any(-1)
+
+
+def _keep(x: Tensor, needed: Tensor) -> Tensor:
+    """Clear x [..., *row] where `needed` [...] is False, in place; of a part of a larger batch return a copy."""
+    if not x.is_contiguous():
+        return torch.where(_like(needed, x), x, 0)
+    if x.device.type != "cpu":
+        return x.masked_fill_(_like(~needed, x), 0)  # without a host synchronisation
+    if not needed.all():  # which is rare: padding, and agents that are dead
+        x[~needed] = 0
+    return x
 
 
 def _like(flags: Tensor, x: Tensor) -> Tensor:

@@ -189,6 +189,7 @@ for _module, _where in SCENARIOS.items():
     _name = _module.rpartition("_")[0]
     register_env(f"native/{_name}", f"sfmarl.envs.mpe.{_where}", f"mpe2 {_module}, vectorised in NumPy")
 register_env("games/dict", "sfmarl.envs.games:DictEnv", "trivial dict environment for throughput measurements")
+register_env("native/dict", "sfmarl.envs.native_dict:NativeDict", "games/dict, many copies at once")
 register_env("games/climbing", "sfmarl.envs.games:climbing", "climbing game, repeated 25 times, common reward")
 register_env("games/recall", "sfmarl.envs.recall:Recall", "memory game: say at the end what was shown at the beginning")
 register_env("games/penalty", "sfmarl.envs.games:penalty", "penalty game (k), repeated 25 times, common reward")

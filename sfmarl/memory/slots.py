@@ -16,6 +16,8 @@ import numpy as np
 FREE, FILLING, READY, TAKEN = 0, 1, 2, 3
 ALL = slice(None)
 
+_NONE = np.empty(0, np.int64)
+
 Lanes = slice | np.ndarray | int
 """Which lanes of a ring position: all at once in lock-step, one when turns alternate."""
 
@@ -57,7 +59,11 @@ class SlotWords:
 
     def ready(self) -> tuple[np.ndarray, np.ndarray]:
         """Return (ring positions, lanes) of the READY slots, both int64 [n], oldest slot number first."""
-        ring, lanes = np.nonzero(self.state == READY)
+        is_ready = self.state == READY
+        if not is_ready.any():
+            # as a learner that polls mostly finds it
+            return _NONE, _NONE
+        ring, lanes = np.nonzero(is_ready)
         order = np.argsort(self.number[ring, lanes], kind="stable")
         return ring[order], lanes[order]
 

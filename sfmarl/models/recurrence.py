@@ -13,6 +13,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from sfmarl.models.gru import gru
+from sfmarl.models.mlp import by_hand
 from sfmarl.models.sharing import SetLinear
 
 RnnKind = Literal["none", "gru", "lstm"]
@@ -48,6 +50,7 @@ class Recurrence(nn.Module):
         super().__init__()
         self.kind, self.units = kind, units
         self.state_size = _STATES[kind] * units
+        self._is_plain = kind == "gru" and num_sets == 1
         self.from_input = SetLinear(num_sets, inputs, _GATES[kind] * units)
         self.from_state = SetLinear(num_sets, units, _GATES[kind] * units)
         with torch.no_grad():
@@ -68,6 +71,8 @@ class Recurrence(nn.Module):
         x [G, T * M, in] (time before rows), state [G, M, S] before the first step, is_first bool [G, T * M, 1].
         Returns (outputs [G, T * M, units], state [G, M, S] after step `state_after`).
         """
+        if self._is_plain and by_hand(x) and not torch.is_autocast_enabled("cpu"):
+            return self._gru_by_hand(x, state[0], is_first, state_after)
         groups, rows = state.shape[:2]
         steps = x.shape[1] // rows
         # products may come in bfloat16 (see encoders.NetConfig.precision); what is remembered is float32
@@ -96,3 +101,10 @@ class Recurrence(nn.Module):
         admit, forget, _, show = gates.split(self.units, -1)
         c = torch.addcmul(forget * c, admit, torch.tanh(y[..., 2 * self.units : 3 * self.units]))
         return torch.cat((show * torch.tanh(c), c), -1)
+
+    def _gru_by_hand(self, x: Tensor, state: Tensor, is_first: Tensor, state_after: int) -> tuple[Tensor, Tensor]:
+        """Run through T steps with one set of weights: x [1, T * M, in], state [M, H]."""
+        gates = self.from_input(x).view(-1, len(state), 3 * self.units)
+        weight, bias = self.from_state.weight[0], self.from_state.bias[0]
+        hidden = gru(gates, state, is_first.view(len(gates), -1, 1), weight, bias)
+        return hidden.view(1, -1, self.units), hidden[None, state_after]

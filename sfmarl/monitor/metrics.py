@@ -35,6 +35,9 @@ METRICS: dict[str, Metric] = {
     "throughput/env_steps_per_second": Metric("env-steps/s", "steps of all environments"),
     "throughput/updates_per_second": Metric("updates/s", "updates of all policies"),
     "throughput/samples_times_epochs_per_second": Metric("samples/s", "samples learnt from, once per epoch"),
+    "startup/first_update_seconds": Metric(
+        "s", "from the call that started or resumed the run to the first update published by every policy"
+    ),
     "queue/actions_wait_milliseconds": Metric("ms", "mean wait of a split for its actions, per split-step"),
     "queue/slots_wait_milliseconds": Metric("ms", "mean wait of a split for a free trajectory slot, per rollout"),
     "inference/batch_rows": Metric("agents", "mean rows of one forward pass"),

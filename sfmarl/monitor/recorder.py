@@ -36,6 +36,7 @@ class Recorder:
         words: Words,
         env: EnvSpec,
         policies: Sequence[str],
+        called: float,
         rollout: int,
         epochs: Sequence[float],
         past_seconds: float,
@@ -54,6 +55,10 @@ class Recorder:
         self._rollout = rollout
         self._epochs = np.array(epochs, float)
         self._learned = self._learned_steps()
+        # by time.monotonic(): when the run was asked for
+        self._called = called
+        self._updates = self._updates_made()
+        self._first_update: float | None = None
         self._past_seconds = past_seconds
         self._start = self._last = time.monotonic()
         self._counts, self._times = self._read()
@@ -85,6 +90,14 @@ class Recorder:
 
     def _learned_steps(self) -> np.ndarray:
         return self._words.counts["learner"][:, LEARNER_COUNTS.index("agent_steps")].copy()
+
+    def _updates_made(self) -> np.ndarray:
+        return self._words.counts["learner"][:, LEARNER_COUNTS.index("updates")].copy()
+
+    def look(self) -> None:
+        """Take note of the time when every policy has been updated for the first time; called often."""
+        if self._first_update is None and (self._updates_made() > self._updates).all():
+            self._first_update = time.monotonic() - self._called
 
     def _passes(self) -> float:
         """Return the samples learned from since the last record, once per epoch."""
@@ -118,6 +131,8 @@ class Recorder:
             **self.episodes.collect(),
         }
         self._rates = scalars["throughput/agent_steps_per_second"], scalars["throughput/env_steps_per_second"]
+        if self._first_update is not None:
+            scalars["startup/first_update_seconds"] = self._first_update
         if inference["forwards"]:
             scalars["inference/batch_rows"] = inference["rows"] / inference["forwards"]
         if learner["rows"]:

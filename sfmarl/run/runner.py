@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -74,6 +75,7 @@ def train(config: Config, judge: Judge | None = None) -> TrainResult:
     Raises UsageError for settings that cannot be carried out, before anything is written; RunError when the run
     fails, with its latest checkpoint on disk; KeyboardInterrupt after Ctrl-C, likewise.
     """
+    called = time.monotonic()
     _refuse_reimport()
     config = replace(config, imports=absolute(config.imports))
     import_user_code(config.imports)
@@ -92,7 +94,7 @@ def train(config: Config, judge: Judge | None = None) -> TrainResult:
         write_config(config, config.run_dir / "config.json")
         if initial:
             write_initial(plan, initial)
-        return _run(plan, callbacks, stop, resumed=None, notes=notes, judge=judge)
+        return _run(plan, callbacks, stop, called, resumed=None, notes=notes, judge=judge)
 
 
 def check_run(config: Config, warn: Callable[[str], None] | None = None) -> tuple[RunPlan, InitialPolicies | None]:
@@ -113,6 +115,7 @@ def resume(run_dir: str | Path, **overrides: Any) -> TrainResult:
 
     Raises UsageError when there is no run or when it has reached its budget, RunError when no checkpoint can be used.
     """
+    called = time.monotonic()
     _refuse_reimport()
     run_dir = Path(run_dir)
     imports = overrides.pop("imports", None)
@@ -120,10 +123,10 @@ def resume(run_dir: str | Path, **overrides: Any) -> TrainResult:
     validate(config, new_run=False)
     callbacks = Callbacks(config.callbacks)
     with locked(run_dir), signals_noted() as stop:
-        return _resume(config, callbacks, run_dir, stop)
+        return _resume(config, callbacks, run_dir, stop, called)
 
 
-def _resume(config: Config, callbacks: Callbacks, run_dir: Path, stop: StopRequest) -> TrainResult:
+def _resume(config: Config, callbacks: Callbacks, run_dir: Path, stop: StopRequest, called: float) -> TrainResult:
     notes: list[str] = []
     resumed = checkpoint.latest(run_dir, warn=notes.append)
     if resumed.run_state["env_steps"] >= config.env_steps:
@@ -141,7 +144,7 @@ def _resume(config: Config, callbacks: Callbacks, run_dir: Path, stop: StopReque
     plan = replace(plan, config=config, start_env_steps=resumed.run_state["env_steps"])
     require_fit(plan, resumed)
     write_config(config, run_dir / "config.json")
-    return _run(plan, callbacks, stop, resumed=resumed, notes=notes)
+    return _run(plan, callbacks, stop, called, resumed=resumed, notes=notes)
 
 
 def _refuse_reimport() -> None:
@@ -165,11 +168,12 @@ def _run(
     plan: RunPlan,
     callbacks: Callbacks,
     stop: StopRequest,
+    called: float,
     resumed: checkpoint.Checkpoint | None,
     notes: list[str] | None = None,
     judge: Judge | None = None,
 ) -> TrainResult:
-    """Wire the run and see it through."""
+    """Wire the run and see it through; `called` is `time.monotonic()` when it was asked for."""
     config, run_dir = plan.config, plan.config.run_dir
     past = resumed.run_state if resumed else {}
     plane = DataPlane.create(plan.plane)
@@ -186,6 +190,7 @@ def _run(
         words,
         plan.env,
         [policy.name for policy in plan.policies],
+        called,
         rollout=config.rollout,
         epochs=[getattr(learns.hp, "epochs", 1) for learns in plan.learning],
         past_seconds=past.get("wall_seconds", 0.0),

@@ -91,6 +91,7 @@ class Training:
     def _pump(self) -> None:
         for message in self._crew.poll(POLL_SECONDS):
             self._handle(message)
+        self._recorder.look()
 
     def _stop_reason(self) -> str | None:
         config = self._config

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -145,15 +144,6 @@ def test_runs_are_merged_by_recipe_and_seed(tmp_path: Path):
     assert runs["b", 2]["final"]["mean"] == -3.0
 
 
-def test_the_roofline_adds_up_times():
-    from roofline import Pieces, median
-
-    pieces = Pieces(env=10.0, forward_torch=20.0, forward_product=40.0, learn=20.0)
-
-    assert pieces.roofline(pieces.forward_torch, cores=4) == pytest.approx(4 / (0.1 + 0.05 + 0.05))
-    assert median([pieces, replace(pieces, env=30.0), replace(pieces, env=12.0)]) == replace(pieces, env=12.0)
-
-
 def test_native_scenarios_stand_beside_mpe2():
     import native_envs
 
@@ -167,18 +157,3 @@ def test_native_scenarios_stand_beside_mpe2():
         "|---|---|---|---|",
         "| simple_tag_v3 | 2,000 | 300,000 (150 x) | 1,000,000 (500 x) |",
     ]
-
-
-@pytest.mark.parametrize("env", ["games/dict", "native/simple_spread"])
-def test_bare_work_counts_its_agent_steps(env: str):
-    import roofline
-    import throughput
-
-    config = throughput.configure("dict" if env == "games/dict" else "native", "appo", workers=2, envs_per_worker=8)
-    assert config.env == env
-    spec = make_plan(config, load_spec(config)).policies[0]
-    agents = spec.num_agents
-
-    assert roofline.env_work(config, num_envs=3, seed=0)() == 3 * agents
-    assert roofline.forward_torch_work(spec, config.hp.hidden)() == roofline.FORWARD_ROWS
-    assert roofline.learn_work(spec, config, batch_lanes=2)() == 2 * agents * config.rollout

@@ -160,14 +160,3 @@ def test_nash_conv_of_the_uniform_policy(tmp_path: Path):
         state.actor_tensors[name] = torch.zeros_like(state.actor_tensors[name])
 
     assert leduc.nash_conv(state) == pytest.approx(leduc.UNIFORM, abs=1e-3) and initial != leduc.UNIFORM
-
-
-def test_numbers_of_workers():
-    from speedup import default_workers, table
-
-    assert [default_workers(cores) for cores in (1, 2, 6, 8)] == [[1, 2], [1, 2], [1, 2, 4], [1, 2, 4, 8]]
-    rows = [
-        {"workers": w, "agent_steps_per_second": rate, "windows": [rate] * 3, "cpu_percent": 90, "policy_lag_mean": 1}
-        for w, rate in ((1, 1000.0), (2, 1900.0))
-    ]
-    assert "| 2 | 1,900 (1,900, 1,900, 1,900) | 1.90 |" in table(rows)

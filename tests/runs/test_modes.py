@@ -43,6 +43,7 @@ def test_metrics_are_documented_and_complete(async_run):
     for name in (
         "throughput/agent_steps_per_second",
         "throughput/env_steps_per_second",
+        "startup/first_update_seconds",
         "queue/actions_wait_milliseconds",
         "inference/batch_rows",
         "policy_lag/mean",
@@ -89,6 +90,9 @@ def test_resume_continues_counters_and_weights(async_run):
     # scores stand at the steps of the checkpoint that was evaluated, which are past when they come
     steps = [record["env_steps"] for record in result.metrics() if "eval/length" not in record]
     assert steps == sorted(steps)
+    # each sitting starts up anew: its own time, once it has come to an update
+    starts = [r["startup/first_update_seconds"] for r in result.metrics() if "startup/first_update_seconds" in r]
+    assert len(set(starts)) == 2 and min(starts) > 0
 
 
 def test_sync_has_no_lag_and_ratio_one(tmp_path):
