@@ -57,8 +57,9 @@ def page(record: dict[str, Any]) -> str:
         "Valid agent-steps per second of training, learner running; medians of three windows of at least "
         f"{record['seconds']:g} s, which begin {record['warm_up']:g} s after the first update. Same environments, "
         "networks (actor and critic of 64-64 tanh), rollout (32), batch (A 6144, B 8192 agent-steps), one epoch, one "
-        "minibatch, CPU only. Agent-steps are actions of live agents, counted where environments are stepped. Roofline: "
-        "cores / (1/env + 1/forward + 1/learn), each alone on all cores in this run, the forward pass in eager torch. "
+        "minibatch, CPU only. Agent-steps are actions of live agents, counted where environments are stepped. "
+        "Roofline: cores / (1/env + 1/forward + 1/learn), each alone on all cores in this run, the forward pass in "
+        "eager torch. "
         "`x` is sfmarl's rate (median of all its windows) over the row's. CPU: 100 % is one core. Memory: largest sum "
         "over the process tree, shared pages counted once.",
     ]

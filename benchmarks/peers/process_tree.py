@@ -1,4 +1,4 @@
-"""A command with everything it starts, wherever in the process tree that went: watched, counted, and ended for certain."""
+"""A command with everything it starts, wherever in the process tree that went: watched, and ended for certain."""
 
 from __future__ import annotations
 

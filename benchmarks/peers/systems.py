@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,12 +66,23 @@ SYSTEMS = {
 
 def run(name: str, work: Work, cores: int, venvs: Path, warm_up: float, seconds: float) -> dict[str, Any]:
     """Measure one system on one work and return its figures. Raises PeerFailed."""
+    with command(name, work, cores, venvs) as about:
+        return measure(*about, warm_up, seconds)
+
+
+@contextmanager
+def command(name: str, work: Work, cores: int, venvs: Path) -> Iterator[tuple[list[str], dict[str, str], Path]]:
+    """Yield the command that trains with a system, its environment variables, and where its output goes.
+
+    What the system writes lies in a folder that is removed after the `with` block. Raises PeerFailed when the system
+    cannot be installed.
+    """
     system = SYSTEMS[name]
     python = Path(sys.executable) if system.peer is None else ensure(system.peer, venvs)
     # a peer's environment knows this folder, not the package
     path = [BENCHMARKS] if system.peer else [BENCHMARKS, BENCHMARKS.parent]
+    environment = {"PYTHONPATH": ":".join(map(str, path))}
     with tempfile.TemporaryDirectory(prefix="sfmarl-peer-", ignore_cleanup_errors=True) as folder:
         arguments = [work.name, f"{folder}/run", *system.arguments(work, cores).values()]
-        command = [str(python), "-m", f"peers.{system.driver}", *map(str, arguments)]
-        environment = {"PYTHONPATH": ":".join(map(str, path))}
-        return measure(command, environment, venvs / "logs" / f"{work.name}-{name}.log", warm_up, seconds)
+        words = [str(python), "-m", f"peers.{system.driver}", *map(str, arguments)]
+        yield words, environment, venvs / "logs" / f"{work.name}-{name}.log"

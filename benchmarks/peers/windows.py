@@ -37,8 +37,6 @@ class Windows:
     """Where windows begin and end."""
     first_update: float | None = None
     """Seconds from the start to the first update; None before it."""
-    last_update: float = 0.0
-    """When the latest update was counted."""
     _learned: int = 0
 
     @property
@@ -50,7 +48,7 @@ class Windows:
         """Take note of `learned` samples; return whether a window begins or ends now (`close` it)."""
         if learned <= self._learned:
             return False
-        self._learned, self.last_update = learned, seconds
+        self._learned = learned
         if self.first_update is None:
             self.first_update = seconds
         due = self.edges[-1].seconds + self.seconds if self.edges else self.first_update + self.warm_up

@@ -1,6 +1,6 @@
 """What every peer trains on: PettingZoo environments, built and counted in the same way for all of them.
 
-Imported by peers' drivers in their own virtual environments: NumPy, gymnasium, pettingzoo and mpe2 are all that is there.
+Peers' drivers import it in their own virtual environments, which have NumPy, gymnasium, pettingzoo and mpe2.
 """
 
 from __future__ import annotations
