@@ -14,7 +14,7 @@ Work = dict[str, Any]
 """One work with its rows."""
 
 COLUMNS = (
-    "system", "agent-steps/s", "sfmarl is faster by", "of roofline", "samples/s x epochs", "CPU", "peak memory",
+    "system", "agent-steps/s", "sfmarl / it", "of roofline", "samples/s x epochs", "CPU", "peak memory",
     "start to first update",
 )  # fmt: skip
 
@@ -59,9 +59,8 @@ def page(record: dict[str, Any]) -> str:
         "networks (actor and critic of 64-64 tanh), rollout (32), batch (A 6144, B 8192 agent-steps), one epoch, one "
         "minibatch, CPU only. Agent-steps are actions of live agents, counted where environments are stepped. "
         "Roofline: cores / (1/env + 1/forward + 1/learn), each alone on all cores in this run, the forward pass in "
-        "eager torch. "
-        "`x` is sfmarl's rate (median of all its windows) over the row's. CPU: 100 % is one core. Memory: largest sum "
-        "over the process tree, shared pages counted once.",
+        "eager torch. `sfmarl / it`: sfmarl's rate (median of all its windows) over the row's. CPU: 100 % is one core. "
+        "Memory: largest sum over the process tree, shared pages counted once.",
     ]
     for work in record["works"]:
         moved = drift(work)
@@ -79,8 +78,8 @@ def page(record: dict[str, Any]) -> str:
     lines += [
         "",
         "Not the same everywhere: Sample Factory computes returns by GAE (its default), sfmarl, IMPALA and APPO by "
-        "V-trace. sfmarl and Sample Factory normalise observations and returns (their defaults), RLlib does not. The "
-        "samples of IMPALA and APPO include the rows that RLlib adds for bootstrapping.",
+        "V-trace, PPO by GAE. sfmarl and Sample Factory normalise observations and returns or values (their defaults), "
+        "RLlib does not. The samples/s of IMPALA and APPO include the rows that RLlib adds for bootstrapping.",
         "",
         f"Machine: {machine.sentence(record['machine'])}. {_versions(record['versions'])}",
         "",

@@ -46,13 +46,25 @@ def _rllib(algorithm: str) -> Callable[[Work, int], dict[str, Any]]:
     return lambda work, cores: {"algorithm": algorithm, "env runners": workers(cores), "envs per runner": 32}
 
 
-def _sample_factory(batched: bool) -> Callable[[Work, int], dict[str, Any]]:
-    return lambda work, cores: {"workers": workers(cores), "envs per worker": 64, "batched sampling": batched}
+def _sample_factory(batched: bool, arrays: bool = False) -> Callable[[Work, int], dict[str, Any]]:
+    return lambda work, cores: {
+        "workers": workers(cores),
+        "envs per worker": 64,
+        "splits": 2,
+        "batched sampling": batched,
+        "array adapter": arrays,
+    }
 
 
 SYSTEMS = {
     "sfmarl": System(
         "sfmarl appo", "drive_sfmarl", None, lambda work, cores: {"workers": workers(cores), "envs per worker": 64}
+    ),
+    "sf-arrays": System(
+        "Sample Factory APPO, batched, array adapter",
+        "drive_sample_factory",
+        "sample-factory",
+        _sample_factory(True, arrays=True),
     ),
     "sf-batched": System(
         "Sample Factory APPO, batched", "drive_sample_factory", "sample-factory", _sample_factory(True)
