@@ -60,6 +60,9 @@ def main() -> int:
     except KeyboardInterrupt:
         print("\ninterrupted; everything that was started has been ended", file=sys.stderr)
         return 130
+    except OSError as error:
+        print(f"compare_peers: {error}", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -24,6 +24,7 @@ from ray.rllib.env.multi_agent_env import MultiAgentEnv
 from ray.tune.registry import register_env
 
 from peers.meters import Meter
+from peers.parent import end_with_parent
 from peers.works import WORKS, Work, make_env
 
 
@@ -93,4 +94,5 @@ def main(work_name: str, temp_dir: str, algorithm: str, runners: str, envs_per_r
 
 
 if __name__ == "__main__":
+    end_with_parent()
     main(*sys.argv[1:])

@@ -18,6 +18,7 @@ from sample_factory.envs.env_utils import register_env
 from sample_factory.train import make_runner
 
 from peers.meters import Meter
+from peers.parent import end_with_parent
 from peers.works import WORKS, make_env
 
 
@@ -133,4 +134,5 @@ def main(
 
 
 if __name__ == "__main__":
+    end_with_parent()
     main(*sys.argv[1:])

@@ -14,6 +14,7 @@ from pathlib import Path
 from throughput import configure
 
 from peers.meters import Meter
+from peers.parent import end_with_parent
 from sfmarl import Callback, register_callback, train
 
 RECORD_SECONDS = 0.5
@@ -40,8 +41,10 @@ def main(work: str, run_dir: str, workers: str, envs_per_worker: str) -> None:
     register_callback("meters", Meters)
     config = configure(work, "appo", int(workers), int(envs_per_worker))
     config.callbacks, config.log_seconds, config.run_dir = ("meters",), RECORD_SECONDS, Path(run_dir)
+    config.device = "cpu"  # where the peers are
     train(config)
 
 
 if __name__ == "__main__":
+    end_with_parent()
     main(*sys.argv[1:])

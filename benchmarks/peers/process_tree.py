@@ -83,16 +83,18 @@ class ProcessTree:
         return total
 
     def _end(self) -> None:
-        """SIGTERM, a while for leaving in order, SIGKILL until nothing is left."""
-        self._signal(signal.SIGTERM)
-        deadline = time.monotonic() + GRACE_SECONDS
-        while self._alive() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        while self._alive():
-            self._signal(signal.SIGKILL)
-            time.sleep(0.05)
-        self._popen.wait()
-        _remove_shared_memory(self._seen)
+        """SIGTERM, a while for leaving in order (a second Ctrl-C cuts it short), SIGKILL until nothing is left."""
+        try:
+            self._signal(signal.SIGTERM)
+            deadline = time.monotonic() + GRACE_SECONDS
+            while self._alive() and time.monotonic() < deadline:
+                time.sleep(0.05)
+        finally:
+            while self._alive():
+                self._signal(signal.SIGKILL)
+                time.sleep(0.05)
+            self._popen.wait()
+            _remove_shared_memory(self._seen)
 
     def _alive(self) -> list[psutil.Process]:
         """Return the tree's processes that still run; those that ended are reaped."""

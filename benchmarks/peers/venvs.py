@@ -79,10 +79,12 @@ def torch_requirement() -> str:
 
 
 def versions(name: str, python: Path) -> dict[str, str]:
-    """Return the versions in a peer's environment that matter for speed."""
+    """Return the versions in a peer's environment that matter for speed. Raises PeerFailed if one is missing."""
     names = (peers()[name].package, "torch", "numpy", "gymnasium", "pettingzoo", "mpe2")
     code = "import sys; from importlib.metadata import version; print(*map(version, sys.argv[1:]))"
-    found = subprocess.run([str(python), "-c", code, *names], capture_output=True, text=True, check=True)
+    found = subprocess.run([str(python), "-c", code, *names], capture_output=True, text=True)
+    if found.returncode:
+        raise PeerFailed(f"{found.stderr.strip().splitlines()[-1]} Remove {python.parents[1]} to install it again.")
     return dict(zip(names, found.stdout.split(), strict=True))
 
 

@@ -141,6 +141,39 @@ def test_a_tree_is_ended_with_its_daemons(tmp_path: Path, monkeypatch):
         bystander.wait()
 
 
+def test_a_driver_ends_with_the_measurement_that_was_killed():
+    """Its group too: a child that would go on alone."""
+    child = "import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])"
+    driver = (
+        "from peers import parent; parent.CHECK_SECONDS = .05; parent.end_with_parent();"
+        f"{child}; print(p.pid, flush=True); p.wait()"
+    )
+    measurement = (
+        "import subprocess, sys, time;"
+        "p = subprocess.Popen([sys.executable, '-c', sys.argv[1]], start_new_session=True);"
+        "print(p.pid, flush=True); time.sleep(60)"
+    )
+    killed = subprocess.Popen(
+        [sys.executable, "-c", measurement, driver], cwd=BENCHMARKS, stdout=subprocess.PIPE, text=True
+    )
+    pids = [int(killed.stdout.readline()) for _ in range(2)]
+    processes = [psutil.Process(pid) for pid in pids]
+    killed.kill()
+    killed.wait()
+    deadline = time.monotonic() + 30
+    while any(map(runs, processes)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not any(map(runs, processes))
+
+
+def runs(process: psutil.Process) -> bool:
+    """A zombie that nobody reaps does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def test_shared_memory_of_killed_processes_is_removed():
     from peers.process_tree import _remove_shared_memory
 
