@@ -54,6 +54,7 @@ def main() -> int:
     parser.add_argument("--venvs", type=Path, default=HERE / ".venvs", help="where peers are installed")
     parser.add_argument("--results", type=Path, default=HERE / "results", help="where JSON, table and figure go")
     args = parser.parse_args()
+    args.venvs = args.venvs.resolve()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # leave through the same door as after Ctrl-C
     try:
         compare(args)

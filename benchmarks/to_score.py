@@ -58,6 +58,7 @@ def main() -> int:
     parser.add_argument("--venvs", type=Path, default=HERE / ".venvs", help="where Sample Factory is installed")
     parser.add_argument("--results", type=Path, default=HERE / "results", help="where JSON and table go")
     args = parser.parse_args(own)
+    args.venvs = args.venvs.resolve()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         measure(args, config_of(settings), imports)
