@@ -94,7 +94,7 @@ def figure(record: dict[str, Any], path: Path) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot, ticker
 
     works = record["works"]
     drawn, grid = pyplot.subplots(1, len(works), figsize=(7.0 * len(works), 3.8), squeeze=False, layout="constrained")
@@ -108,6 +108,8 @@ def figure(record: dict[str, Any], path: Path) -> None:
             axes.set_yticks(range(len(rows)), [row["title"] for row in rows], fontsize=9)
             axes.axvline(work["roofline"], color="C3", linestyle="--", label=f"roofline {work['roofline']:,.0f}")
             axes.set_xlim(0, 1.18 * max([work["roofline"], *rates]))
+            axes.xaxis.set_major_locator(ticker.MaxNLocator(4))
+            axes.xaxis.set_major_formatter("{x:,.0f}")
             axes.set_title(f"{work['letter']}: {work['env']}", fontsize=10)
             axes.set_xlabel("valid agent-steps/s, learner running")
             axes.legend(fontsize=9, loc="lower right")
