@@ -42,7 +42,7 @@ from sfmarl.run.callbacks import Run
 
 HERE = Path(__file__).resolve().parent
 PEER = "sf-arrays"
-"""The fastest of Sample Factory's settings."""
+"""Batched sampling is its fastest setting, and this adapter never the slower one."""
 WARM_UP_SECONDS = 10.0
 
 
