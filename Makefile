@@ -34,8 +34,8 @@ format: $(STAMP) ## Rewrite the sources in the project's format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(STAMP) ## Measure throughput beside this machine's roofline
-	$(BIN)/python benchmarks/throughput.py $(ARGS)
+bench: $(STAMP) ## Measure sfmarl beside the roofline, Sample Factory and RLlib (half an hour)
+	$(BIN)/python benchmarks/compare_peers.py $(ARGS)
 
 learn: $(VENV)/.sfmarl-envs ## Train one task of every kind, three seeds each, and print a table (hours)
 	$(BIN)/python benchmarks/learn.py $(ARGS)
