@@ -34,7 +34,11 @@ def test_a_peer_that_fails_is_a_row_and_the_rest_goes_on(tmp_path: Path, monkeyp
             raise PeerFailed(NO_PEER)
         return figures(1000.0)
 
-    pieces = [compare_peers.Pieces(env=6000.0, forward_torch=6000.0, forward_product=12000.0, learn=6000.0)] * 3
+    pieces = [
+        compare_peers.Pieces(
+            env=6000.0, forward_torch=6000.0, forward_product=12000.0, learn=6000.0, learn_product=9000.0
+        )
+    ] * 3
     monkeypatch.setattr(compare_peers, "run", run)
     monkeypatch.setattr(compare_peers, "ensure", lambda peer, venvs: raise_(PeerFailed(f"{peer}: {NO_PEER}")))
     monkeypatch.setattr(compare_peers.roofline, "measure", lambda *args: pieces)
