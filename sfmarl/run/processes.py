@@ -59,7 +59,7 @@ class Handle:
     rollout_queues: list[TicketQueue]
     """Answers, one queue per rollout worker."""
     inference_queues: list[TicketQueue]
-    """Requests, one queue per inference worker."""
+    """Requests, one queue per inference worker process."""
     run_dir: Path
     """The run directory."""
 
@@ -127,12 +127,15 @@ def _end_with_parent() -> None:
 
 
 def _rollout_main(index: int, handle: Handle, pipe: Connection, report: Callable[[str, Any], None]) -> None:
-    from sfmarl.run.build import build_rollout
+    from sfmarl.run.build import build_acting_rollout, build_rollout
 
     use_threads(1)
     plan, words = handle.plan, handle.plane.words()
-    requests = handle.inference_queues[index % plan.plane.inference_workers]
-    worker = build_rollout(plan, handle.plane, index, handle.rollout_queues[index], requests, report)
+    if plan.local_inference:
+        worker = build_acting_rollout(plan, handle.plane, index, report)
+    else:
+        requests = handle.inference_queues[index % plan.plane.inference_workers]
+        worker = build_rollout(plan, handle.plane, index, handle.rollout_queues[index], requests, report)
     report("started", None)
     while not words.stopping:
         worker.run_once()

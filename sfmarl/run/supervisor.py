@@ -4,7 +4,8 @@ A child that ends with an exception said why and ends the run: the same would ha
 a signal, the out-of-memory killer, an operator) is replaced, within a budget:
 
     rollout worker    its generation is counted up; its replacement waits until the inference worker has taken note,
-                      gives back the slots that were being filled, and begins anew
+                      gives back the slots that were being filled, and begins anew (with local inference it takes
+                      note itself: nobody else writes for it)
     inference worker  its replacement finds the open requests in the words and answers them
     learner           its replacement continues from the newest checkpoint and publishes under the next version
     evaluator         its replacement waits for the next evaluation
@@ -51,12 +52,13 @@ class ProcessCrew:
         self._evaluating: Path | None = None
         self._pending: list[Message] = []
         self._spec = spec = plan.plane
+        self._inference = 0 if plan.local_inference else spec.inference_workers
         self._handle = Handle(
             imports=plan.config.imports,
             sealed_plan=pickle.dumps(plan),
             plane=plane,
             rollout_queues=[SharedQueue() for _ in range(spec.workers)],
-            inference_queues=[SharedQueue() for _ in range(spec.inference_workers)],
+            inference_queues=[SharedQueue() for _ in range(self._inference)],
             run_dir=run_dir,
         )
         self._children: dict[tuple[Role, int], Child] = {}
@@ -69,7 +71,7 @@ class ProcessCrew:
             forkserver.ensure_running()
         for role, count in (
             ("learner", spec.policies),
-            ("inference", spec.inference_workers),
+            ("inference", self._inference),
             ("rollout", spec.workers),
             ("evaluator", 1),
         ):
