@@ -34,17 +34,6 @@ from sfmarl.user_code import import_user_code
 
 Role = Literal["rollout", "inference", "learner", "evaluator"]
 
-START_METHOD = "forkserver"
-PRELOAD = (
-    "torch",
-    "numpy",
-    "gymnasium",
-    "sfmarl.run.build",
-    "sfmarl.evaluation.evaluate",
-    "sfmarl.storage.checkpoint",
-)
-"""Imported once in the fork server: a child starts in milliseconds."""
-
 
 @dataclass
 class Handle:
@@ -90,7 +79,7 @@ def child_main(role: Role, index: int, handle: Handle, pipe: Connection) -> None
         signal.signal(number, lambda *_: None)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, END_SIGNALS)  # the fork server was started with them blocked
     faulthandler.enable()
-    _end_with_parent()
+    end_with_parent()
 
     def report(kind: str, payload: Any) -> None:
         pipe.send((kind, payload))
@@ -115,7 +104,7 @@ def _name_process(name: str) -> None:
         Path("/proc/self/comm").write_text(name)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Leave when the main process dies, however it dies. (PR_SET_PDEATHSIG would watch the fork server instead.)"""
     sentinel = parent_process().sentinel
 
