@@ -37,7 +37,7 @@ SLOTS_PER_UPDATE = 4
 MEMORY_SHARE = 0.5
 """Of the memory that is free, for slots."""
 EQUAL = 0.03
-"""Predictions that differ by less are taken for equal: then processes beyond the cores are avoided, then environments."""
+"""Predictions that differ by less are taken for equal: then processes beyond the cores are avoided, then envs."""
 PAUSING = 0.5
 """Share of a step spent waiting from which it pays to have many more workers than cores."""
 

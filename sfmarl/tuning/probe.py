@@ -15,7 +15,6 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import cycle
 from multiprocessing.connection import Connection
 from statistics import median
 from time import perf_counter, process_time
@@ -208,7 +207,6 @@ def _measure_size(plan: RunPlan, thread_counts: Sequence[int], seconds: float) -
     size = Size(plan.config.num_envs_per_worker)
     # work on a GPU is not this process's computing: what counts is how long its result takes
     act_clock = process_time if plan.device == "cpu" else perf_counter
-    threads = [cycle(thread_counts) for _ in learners]
     updated_at: list[tuple[int, float] | None] = [None] * len(learners)
     begin, warm = perf_counter(), False
     try:
@@ -221,7 +219,8 @@ def _measure_size(plan: RunPlan, thread_counts: Sequence[int], seconds: float) -
             if warm:
                 size.act_seconds += act_clock() - before_act
             for policy, learner in enumerate(learners):
-                count = next(threads[policy]) if updated_at[policy] else 1
+                # one number of threads after the other, from update to update
+                count = thread_counts[len(size.steps_between_updates.get(policy, ())) % len(thread_counts)]
                 _time_update(learner, policy, count, int(counts[ENV_STEPS]), updated_at, size, plan.device)
     finally:
         rollout.close()
