@@ -187,7 +187,7 @@ def measure_sizes(config: Config, env: EnvSpec, threads: Sequence[int], seconds:
 def _plan_of(config: Config, env: EnvSpec, envs: int) -> RunPlan:
     """Return the run's plan with one worker, one split and `envs` environments, all of which make an update."""
     alone = {"num_workers": 1, "num_splits": 1, "num_envs_per_worker": envs, "batch_size": 0}
-    placed = {"mode": "async", "inference": "worker", "num_inference_workers": 1}
+    placed = {"mode": "async", "inference": "worker", "num_inference_workers": 1, "device_weights": False}
     plan = make_plan(replace(config, **alone, **placed), env)
     lanes = tuple(plan.plane.lanes_of_policy(policy) for policy in range(plan.plane.policies))
     return replace(plan, batch_lanes=lanes)

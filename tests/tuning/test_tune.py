@@ -136,7 +136,7 @@ def test_auto_is_recorded_and_a_resumed_run_keeps_it(measured, tmp_path, capsys)
     first = read_config(run / "config.json")
     assert first.num_splits == 2 and first.num_workers > 0 and first.learner_threads == 1
     assert (first.env_steps, first.hp.hidden, first.rollout) == (600, (8,), 8)
-    resume(run, env_steps=6000)
+    resume(run, env_steps=json.loads((run / "summary.json").read_text())["env_steps"] + 100)
     after = read_config(run / "config.json")
     assert {name: getattr(after, name) for name in TUNED} == {name: getattr(first, name) for name in TUNED}
 
