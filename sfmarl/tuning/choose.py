@@ -7,6 +7,7 @@ samples as untuned, and there are at most 4 times as many trajectory slots as an
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -37,7 +38,8 @@ SLOTS_PER_UPDATE = 4
 MEMORY_SHARE = 0.5
 """Of the memory that is free, for slots."""
 EQUAL = 0.03
-"""Predictions that differ by less are taken for equal: then processes beyond the cores are avoided, then envs."""
+"""Predictions that differ by less are taken for equal: then no more processes than cores are preferred, updates as
+large as untuned, few environments."""
 PAUSING = 0.5
 """Share of a step spent waiting from which it pays to have many more workers than cores."""
 
@@ -101,15 +103,16 @@ def rank(figures: Figures, bounds: Bounds) -> list[Prediction]:
     found = [predict(figures, candidate, config.rollout, sync) for candidate in candidates(figures, bounds)]
     found.sort(key=lambda p: -p.env_steps_per_second)
     fast = (1 - EQUAL) * found[0].env_steps_per_second if found else 0.0
-    return sorted(found, key=lambda p: _order(p, fast, figures.cores))
 
+    def order(prediction: Prediction) -> tuple:
+        c, rate = prediction.candidate, prediction.env_steps_per_second
+        if rate < fast:
+            return (1, -rate)
+        change = abs(math.log(c.update_envs / bounds.update_envs))
+        small = (c.total_envs, c.processes, c.learner_threads, c.splits)
+        return (0, max(c.processes, figures.cores), change, *small, -rate)
 
-def _order(prediction: Prediction, fast: float, cores: int) -> tuple:
-    c = prediction.candidate
-    if prediction.env_steps_per_second < fast:
-        return (1, -prediction.env_steps_per_second)
-    small = (max(c.processes, cores), c.total_envs, c.processes, c.learner_threads, c.splits)
-    return (0, *small, -prediction.env_steps_per_second)
+    return sorted(found, key=order)
 
 
 def diverse(ranking: Sequence[Prediction], count: int) -> list[Prediction]:

@@ -22,7 +22,8 @@ def lines(tuning: Tuning) -> list[str]:
     told.append(f"  an update learns from {tuning.samples:,} agent-steps (untuned {tuning.untuned_samples:,})")
     if tuning.bounds.kept:
         told.append(f"  as given: {', '.join(sorted(tuning.bounds.kept))}")
-    told.append(f"  expected: {best.agent_steps_per_second:,.0f} agent-steps/s; {_bottleneck(best, figures)}")
+    bottleneck = _bottleneck(best, figures, tuning.bounds.plan.sync)
+    told.append(f"  expected: {best.agent_steps_per_second:,.0f} agent-steps/s; bottleneck: {bottleneck}")
     told.append(
         f"  untuned, {arrangement(tuning.untuned.candidate)}: {tuning.untuned.agent_steps_per_second:,.0f} expected"
     )
@@ -69,7 +70,7 @@ def _costs(figures: Figures, c: Candidate, rollout: int) -> list[str]:
     if c.inference == "worker":
         note = f"{_micro(figures.wake_seconds)} for {envs:.0f} envs together"
         table.append(("wake-ups", figures.wake_cpu_seconds / envs, note))
-    told = [f"an env-step ({figures.agents:.3g} agent-steps) costs, computing on one core:"]
+    told = [f"an env-step ({figures.agents:.3g} agent-step{'s' * (figures.agents != 1)}) costs, computing on one core:"]
     told += [f"  {name:<12} {_micro(seconds):>10}  {note}".rstrip() for name, seconds, note in table]
     if not figures.learn:
         told.append("  learning was not reached: it is cheap beside an environment as slow as this")
@@ -80,12 +81,14 @@ def _micro(seconds: float) -> str:
     return f"{1e6 * seconds:,.3g} us" if seconds < 1e-3 else f"{1e3 * seconds:,.3g} ms"
 
 
-def _bottleneck(prediction: Prediction, figures: Figures) -> str:
+def _bottleneck(prediction: Prediction, figures: Figures, sync: bool) -> str:
     c, name = prediction.candidate, prediction.bottleneck
+    if sync:
+        return f"{name} (steps and updates take turns in sync mode)"
     why = {
         "cores": f"the {_count(figures.cores, 'core')} will be busy all the time",
         "environment": f"the {_count(c.workers, 'rollout worker')} will never wait",
         "inference": "inference will be busy all the time",
         "learner": "the learner will be busy all the time",
     }
-    return f"bottleneck: {name} ({why[name]})"
+    return f"{name} ({why[name]})"
