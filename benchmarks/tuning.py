@@ -35,7 +35,9 @@ from sfmarl.tuning.tune import tune
 
 HERE = Path(__file__).resolve().parent
 GOAL = 0.9
-ENVS_PER_WORKER = (32, 64)
+ENVS_PER_WORKER = (32, 64, 128)
+MOST_ENVS_PER_CORE = 128
+"""Environments of all workers per core; more would only make samples older."""
 ARRANGEMENTS = (("worker", 1), ("worker", 2), ("local", 1))
 """(placement of inference, splits)."""
 TRIALS = 3
@@ -91,7 +93,7 @@ def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--works", nargs="+", choices=WORKS, default=None, help="default: all whose packages are here")
-    parser.add_argument("--seconds", type=float, default=2.5, help="length of each measurement, after the start")
+    parser.add_argument("--seconds", type=float, default=2.0, help="length of each measurement, after the start")
     parser.add_argument("--rounds", type=int, default=2, help="measurements in turns of the tuned one and the best")
     parser.add_argument("--measure", action="store_true", help="tune with short trainings, as `sfmarl tune --measure`")
     parser.add_argument("--results", type=Path, default=HERE / "results", help="where JSON and table go")
@@ -127,6 +129,8 @@ def grid(config: Config) -> Iterator[Config]:
     workers = sorted({max(1, cores // 2), cores, 2 * cores})
     for count, envs, (placement, splits) in product(workers, ENVS_PER_WORKER, ARRANGEMENTS):
         chosen = {"num_workers": count, "num_envs_per_worker": envs, "num_splits": splits, "inference": placement}
+        if count * envs > MOST_ENVS_PER_CORE * cores:
+            continue
         try:
             check_run(configured := replace(config, **chosen))
         except UsageError:
