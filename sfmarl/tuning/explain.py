@@ -63,7 +63,7 @@ def _costs(figures: Figures, c: Candidate, rollout: int) -> list[str]:
         ("environment", step, f"and {_micro(pause)} of waiting" if pause > 0.05 * step else ""),
         ("actions", figures.act(acting) / acting, f"{acting:.0f} envs in one forward pass"),
     ]
-    if curves := figures.learn.get(c.learner_threads):
+    if curves := figures.learning(c.learner_threads):
         update = c.update_envs * rollout
         seconds = [curve(update) for curve in curves]
         table.append(("learning", sum(seconds) / update, f"an update takes {1e3 * max(seconds):.0f} ms"))

@@ -68,6 +68,11 @@ class Figures:
     wake_cpu_seconds: float
     """Computing that this takes, on both sides."""
 
+    def learning(self, threads: int) -> tuple[Curve, ...]:
+        """Return each policy's curve for the largest measured number of threads up to `threads`."""
+        counts = [count for count in self.learn if count <= threads]
+        return tuple(self.learn[max(counts)]) if counts else ()
+
     def to_json(self) -> dict[str, Any]:
         """Return the figures as plain JSON types."""
         return {

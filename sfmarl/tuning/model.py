@@ -95,7 +95,7 @@ def predict(figures: Figures, candidate: Candidate, rollout: int, sync: bool) ->
         bounds["environment"] = c.workers * c.envs / cycle
         bounds["inference"] = c.inference_workers / (act + wake / 2)
     update = c.update_envs * rollout
-    learn = [curve(update) / update for curve in figures.learn.get(c.learner_threads, ())]
+    learn = [curve(update) / update for curve in figures.learning(c.learner_threads)]
     working = step + act + wake + (0.0 if sync else c.learner_threads * sum(learn))
     bounds["cores"] = figures.cores / working
     if learn:

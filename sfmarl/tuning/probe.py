@@ -40,7 +40,7 @@ from sfmarl.workers.rollout import AGENT_STEPS, ENV_STEPS, SPLIT_STEPS
 SIZES = (4, 32, 128)
 """Numbers of environments that are stepped together; the later ones only if there is time."""
 UPDATES = 4
-"""Updates after which a size is known well enough, for each number of threads."""
+"""Updates after which a size is known well enough."""
 WARM_UP_SHARE = 0.4
 """Share of a size's time after which measuring begins even if no update was made."""
 TRIPS = 300
@@ -54,7 +54,9 @@ def measure(config: Config, env: EnvSpec, seconds: float) -> Figures:
     """
     busy = psutil.cpu_percent(interval=0.3)
     cores = len(os.sched_getaffinity(0))
-    wake, thread_counts = _measure_wake_up(), learner_thread_counts(cores)
+    wake = _measure_wake_up()
+    given = config.learner_threads
+    thread_counts = tuple(sorted({1, given})) if given else learner_thread_counts(cores)
     context = fork_server()
     ours, theirs = context.Pipe()
     child = context.Process(
@@ -68,19 +70,20 @@ def measure(config: Config, env: EnvSpec, seconds: float) -> Figures:
         child.kill()
         child.join()
         ours.close()
-    return _figures(sizes, thread_counts, cores, busy, config.device, wake)
+    return _figures(sizes, cores, busy, config.device, wake)
 
 
 def learner_thread_counts(cores: int) -> tuple[int, ...]:
-    """Return the numbers of torch threads a learner may have: powers of two up to half of the cores."""
-    return tuple(1 << power for power in range(max(1, cores // 2).bit_length()))
+    """Return the numbers of torch threads a learner may have: one, two, and large parts of many cores."""
+    return tuple(sorted({1, min(2, cores), max(1, cores // 4), max(1, cores // 2)}))
 
 
 @dataclass
 class Size:
-    """What was measured with `envs` environments in one split."""
+    """What was measured with `envs` environments in one split and learners of so many torch threads."""
 
     envs: int
+    threads: int
     passes: int = 0
     step_seconds: float = 0.0
     act_seconds: float = 0.0
@@ -88,40 +91,34 @@ class Size:
     """Of each pass."""
     env_steps: int = 0
     agent_steps: int = 0
-    update_seconds: dict[tuple[int, int], list[float]] = field(default_factory=dict)
-    """(threads, policy) -> seconds of each update."""
+    update_seconds: dict[int, list[float]] = field(default_factory=dict)
+    """Policy -> seconds of each update."""
     steps_between_updates: dict[int, list[int]] = field(default_factory=dict)
     """Policy -> env-steps from each update to the next."""
     slot_seconds: float = 0.0
     """Seconds from one update to the next, all included."""
     complete: bool = False
-    """Every learner made an update with every number of threads."""
+    """Every learner made an update."""
 
 
-def _figures(
-    sizes: Sequence[Size],
-    thread_counts: Sequence[int],
-    cores: int,
-    busy: float,
-    device: str,
-    wake: tuple[float, float],
-) -> Figures:
+def _figures(sizes: Sequence[Size], cores: int, busy: float, device: str, wake: tuple[float, float]) -> Figures:
+    alone = [size for size in sizes if size.threads == 1]
+
     def curve(seconds: Callable[[Size], float]) -> Curve:
-        return Curve(tuple((size.envs, seconds(size)) for size in sizes))
+        return Curve(tuple((size.envs, seconds(size)) for size in alone))
 
     learn: dict[int, tuple[Curve, ...]] = {}
-    known = [size for size in sizes if size.complete]
-    for threads in thread_counts if known else ():
+    for threads in sorted({size.threads for size in sizes if size.complete}):
+        known = [size for size in sizes if size.complete and size.threads == threads]
         learn[threads] = tuple(
             Curve(
                 tuple(
-                    (median(size.steps_between_updates[policy]), median(size.update_seconds[threads, policy]))
-                    for size in known
+                    (median(size.steps_between_updates[policy]), median(size.update_seconds[policy])) for size in known
                 )
             )
             for policy in sorted(known[0].steps_between_updates)
         )
-    last = sizes[-1]
+    last = alone[-1]
     return Figures(
         cores=cores,
         busy_percent=busy,
@@ -166,21 +163,19 @@ def _child(imports: Sequence[str], sealed: bytes, threads: Sequence[int], second
 
 
 def measure_sizes(config: Config, env: EnvSpec, threads: Sequence[int], seconds: float) -> list[Size]:
-    """Return what was measured in this process with as many of SIZES as there is time for, at least one."""
-    undo = use_threads(1)
+    """Return what was measured in this process with as many of SIZES, and `threads` of learners, as there is time for.
+
+    The first size with one thread is always among it.
+    """
     end, sizes = perf_counter() + seconds, []
-    try:
-        for left, envs in zip(range(len(SIZES), 0, -1), SIZES, strict=True):
-            remaining = end - perf_counter()
-            if sizes:
-                last = sizes[-1]
-                grown = last.slot_seconds * envs / last.envs
-                if not last.complete or (1 + len(threads)) * grown > remaining:
-                    break
-            # what a small size leaves over is for the larger ones
-            sizes.append(_measure_size(_plan_of(config, env, envs), threads, remaining / left))
-    finally:
-        undo()
+    rounds = [(envs, count) for envs in SIZES for count in threads]
+    for done, (envs, count) in enumerate(rounds):
+        remaining = end - perf_counter()
+        # an update before the clock starts and one that is measured
+        if sizes and (not sizes[-1].complete or 2 * sizes[-1].slot_seconds * envs / sizes[-1].envs > remaining):
+            break
+        # what a small size leaves over is for the larger ones
+        sizes.append(_measure_size(_plan_of(config, env, envs), count, remaining / (len(rounds) - done)))
     return sizes
 
 
@@ -193,24 +188,27 @@ def _plan_of(config: Config, env: EnvSpec, envs: int) -> RunPlan:
     return replace(plan, batch_lanes=lanes)
 
 
-def _measure_size(plan: RunPlan, thread_counts: Sequence[int], seconds: float) -> Size:
+def _measure_size(plan: RunPlan, threads: int, seconds: float) -> Size:
     def quiet(kind: str, payload: Any) -> None:
         pass
 
     plane = DataPlane.create(plan.plane)
     publish_frozen(plan, plane)
     counts = plane.words().counts["rollout"][0]
+    undo = use_threads(threads)  # an algorithm looks at it when it is built
     learners = [build_learner(plan, plane, policy, None, 0, quiet) for policy in range(plan.plane.policies)]
+    learners_threads = torch.get_num_threads()
+    use_threads(1)
     inference = build_inference(plan, plane, 0, LocalQueue(), {0: LocalQueue()})
     inference.run_once(timeout=0)
     rollout = build_rollout(plan, plane, 0, LocalQueue(), LocalQueue(), quiet)
-    size = Size(plan.config.num_envs_per_worker)
+    size = Size(plan.config.num_envs_per_worker, threads)
     # work on a GPU is not this process's computing: what counts is how long its result takes
     act_clock = process_time if plan.device == "cpu" else perf_counter
     updated_at: list[tuple[int, float] | None] = [None] * len(learners)
     begin, warm = perf_counter(), False
     try:
-        while (now := perf_counter()) - begin < seconds and not _known(size, thread_counts, len(learners)):
+        while (now := perf_counter()) - begin < seconds and not _known(size, len(learners)):
             if not warm and (all(updated_at) or now - begin > WARM_UP_SHARE * seconds):
                 warm, before = True, counts.copy()
             _timed_pass(rollout.run_once, counts, size if warm else None)
@@ -218,13 +216,14 @@ def _measure_size(plan: RunPlan, thread_counts: Sequence[int], seconds: float) -
             inference.run_once(timeout=0)
             if warm:
                 size.act_seconds += act_clock() - before_act
+            torch.set_num_threads(learners_threads)
             for policy, learner in enumerate(learners):
-                # one number of threads after the other, from update to update
-                count = thread_counts[len(size.steps_between_updates.get(policy, ())) % len(thread_counts)]
-                _time_update(learner, policy, count, int(counts[ENV_STEPS]), updated_at, size, plan.device)
+                _time_update(learner, policy, int(counts[ENV_STEPS]), updated_at, size, plan.device)
+            torch.set_num_threads(1)
     finally:
         rollout.close()
-    size.complete = len(size.update_seconds) == len(thread_counts) * len(learners)
+        undo()
+    size.complete = len(size.update_seconds) == len(learners)
     if warm:
         size.env_steps, size.agent_steps = (counts - before)[[ENV_STEPS, AGENT_STEPS]].tolist()
     if not size.passes:
@@ -234,9 +233,9 @@ def _measure_size(plan: RunPlan, thread_counts: Sequence[int], seconds: float) -
     return size
 
 
-def _known(size: Size, thread_counts: Sequence[int], policies: int) -> bool:
+def _known(size: Size, policies: int) -> bool:
     updates = size.update_seconds
-    return len(updates) == len(thread_counts) * policies and all(len(times) >= UPDATES for times in updates.values())
+    return len(updates) == policies and all(len(times) >= UPDATES for times in updates.values())
 
 
 def _timed_pass(run_once: Callable[..., None], counts: Any, size: Size | None) -> None:
@@ -258,24 +257,21 @@ def _timed_pass(run_once: Callable[..., None], counts: Any, size: Size | None) -
 def _time_update(
     learner: Any,
     policy: int,
-    threads: int,
     env_steps: int,
     updated_at: list[tuple[int, float] | None],
     size: Size,
     device: str,
 ) -> None:
     """Let a learner make an update if it can; the first one, in which caches fill, is not counted."""
-    torch.set_num_threads(threads)
-    alone = device == "cpu" and threads == 1
-    begin = process_time() if alone else perf_counter()
+    clock = process_time if device == "cpu" and size.threads == 1 else perf_counter
+    begin = clock()
     updated = learner.run_once(wait=False)
-    spent = (process_time() if alone else perf_counter()) - begin
-    torch.set_num_threads(1)
+    spent = clock() - begin
     if not updated:
         return
     now = perf_counter()
     if (last := updated_at[policy]) is not None:
-        size.update_seconds.setdefault((threads, policy), []).append(spent)
+        size.update_seconds.setdefault(policy, []).append(spent)
         size.steps_between_updates.setdefault(policy, []).append(env_steps - last[0])
         size.slot_seconds = now - last[1]
     updated_at[policy] = (env_steps, now)

@@ -21,24 +21,27 @@ def settings(env, **changes) -> Config:
     return Config(env=env, hp=hp, **changes)
 
 
-def test_threads_are_powers_of_two_up_to_half_of_the_cores():
+def test_threads_of_a_learner():
     counts = {cores: learner_thread_counts(cores) for cores in (1, 2, 4, 8, 13, 64)}
-    assert counts == {1: (1,), 2: (1,), 4: (1, 2), 8: (1, 2, 4), 13: (1, 2, 4), 64: (1, 2, 4, 8, 16, 32)}
+    assert counts == {1: (1,), 2: (1, 2), 4: (1, 2), 8: (1, 2, 4), 13: (1, 2, 3, 6), 64: (1, 2, 16, 32)}
 
 
 def test_every_piece_is_counted(monkeypatch):
     monkeypatch.setattr(probe, "SIZES", (2, 4))
     config = settings("games/climbing")
     sizes = measure_sizes(config, load_spec(config), (1, 2), seconds=1000.0)  # ends when enough is known
-    assert [size.envs for size in sizes] == [2, 4]
+    assert [(size.envs, size.threads) for size in sizes] == [(2, 1), (2, 2), (4, 1), (4, 2)]
     for size in sizes:
-        assert size.complete and set(size.update_seconds) == {(1, 0), (2, 0)}
+        assert size.complete and set(size.update_seconds) == {0}
         assert all(len(times) >= probe.UPDATES for times in size.update_seconds.values())
         # an update takes one slot of every env; a truncated episode spends a phantom step in it
         assert set(size.steps_between_updates[0]) <= {size.envs * steps for steps in (7, 8)}
         assert size.agent_steps == 2 * size.env_steps
         assert 0.8 * size.passes * size.envs < size.env_steps <= size.passes * size.envs
         assert min(size.step_seconds, size.act_seconds) > 0
+    figures = probe._figures(sizes, 2, 0.0, "cpu", (1e-4, 1e-4))
+    assert [size for size, _ in figures.step.points] == [2, 4] and set(figures.learn) == {1, 2}
+    assert figures.learning(3) == figures.learn[2] != figures.learning(1)
 
 
 def test_an_environment_that_sleeps_waits_and_does_not_compute(monkeypatch):
@@ -54,7 +57,7 @@ def test_a_slow_environment_is_measured_without_an_update(monkeypatch):
     config = settings("tests.runs.small:Slow", rollout=1000)
     (size,) = measure_sizes(config, load_spec(config), (1,), seconds=0.5)
     assert not size.complete and size.passes > 0
-    figures = probe._figures([size], (1,), 2, 0.0, "cpu", (1e-4, 1e-4))
+    figures = probe._figures([size], 2, 0.0, "cpu", (1e-4, 1e-4))
     assert figures.learn == {}
 
 
