@@ -26,7 +26,7 @@ import torch
 from sfmarl.config import Config
 from sfmarl.errors import RunError, SfmarlError
 from sfmarl.memory.plane import DataPlane
-from sfmarl.memory.queues import LocalQueue, SharedQueue
+from sfmarl.memory.queues import LocalQueue
 from sfmarl.run.build import build_inference, build_learner, build_rollout, publish_frozen
 from sfmarl.run.fork_server import fork_server
 from sfmarl.run.plan import RunPlan, make_plan
@@ -34,6 +34,7 @@ from sfmarl.run.processes import end_with_parent
 from sfmarl.specs import EnvSpec
 from sfmarl.threads import use_threads
 from sfmarl.tuning.figures import Curve, Figures
+from sfmarl.tuning.wake import measure_wake_up
 from sfmarl.user_code import import_user_code
 from sfmarl.workers.rollout import AGENT_STEPS, ENV_STEPS, SPLIT_STEPS
 
@@ -43,8 +44,6 @@ UPDATES = 4
 """Updates after which a size is known well enough."""
 WARM_UP_SHARE = 0.4
 """Share of a size's time after which measuring begins even if no update was made."""
-TRIPS = 300
-"""Wake-ups that are measured."""
 
 
 def measure(config: Config, env: EnvSpec, seconds: float) -> Figures:
@@ -54,7 +53,7 @@ def measure(config: Config, env: EnvSpec, seconds: float) -> Figures:
     """
     busy = psutil.cpu_percent(interval=0.3)
     cores = len(os.sched_getaffinity(0))
-    wake = _measure_wake_up()
+    wake = measure_wake_up()
     given = config.learner_threads
     thread_counts = tuple(sorted({1, given})) if given else learner_thread_counts(cores)
     context = fork_server()
@@ -275,45 +274,3 @@ def _time_update(
         size.steps_between_updates.setdefault(policy, []).append(env_steps - last[0])
         size.slot_seconds = now - last[1]
     updated_at[policy] = (env_steps, now)
-
-
-# ------------------------------------------------------------------------------------------------ wake-ups
-
-
-def _measure_wake_up() -> tuple[float, float]:
-    """Return seconds of a round trip between two sleeping processes, and the computing both sides do for it."""
-    context = fork_server()
-    ours, theirs = SharedQueue(), SharedQueue()
-    child = context.Process(target=_echo, args=(theirs, ours))
-    trips = []
-    try:
-        child.start()
-        for trip in range(TRIPS):
-            if trip == TRIPS // 10:
-                computing = process_time()
-            begin = perf_counter()
-            theirs.put((0, 0, 0))
-            # the first one also waits until the process is there
-            if not _next(ours, 60.0 if trip == 0 else 1.0):
-                raise RunError("a process that was started to measure wake-ups does not answer.")
-            trips.append(perf_counter() - begin)
-        computing = 2 * (process_time() - computing) / (TRIPS - TRIPS // 10)
-    finally:
-        child.kill()
-        child.join()
-    return median(trips[TRIPS // 10 :]), computing
-
-
-def _echo(inbox: SharedQueue, outbox: SharedQueue) -> None:
-    end_with_parent()
-    while True:
-        for ticket in inbox.get_many(1.0):
-            outbox.put(ticket)
-
-
-def _next(queue: SharedQueue, seconds: float) -> bool:
-    deadline = perf_counter() + seconds
-    while perf_counter() < deadline:
-        if queue.get_many(seconds):
-            return True
-    return False
