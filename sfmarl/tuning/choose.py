@@ -100,7 +100,10 @@ def rank(figures: Figures, bounds: Bounds) -> list[Prediction]:
     Empty when the settings that are given leave none.
     """
     config, sync = bounds.config, bounds.plan.sync
-    found = [predict(figures, candidate, config.rollout, sync) for candidate in candidates(figures, bounds)]
+    possible = list(candidates(figures, bounds))
+    # a batch of more than half of the slots leaves little to fill while it is learned from: each waits for the other
+    roomy = possible if sync else [c for c in possible if 2 * c.update_envs <= c.total_envs]
+    found = [predict(figures, candidate, config.rollout, sync) for candidate in roomy or possible]
     found.sort(key=lambda p: -p.env_steps_per_second)
     fast = (1 - EQUAL) * found[0].env_steps_per_second if found else 0.0
 

@@ -136,6 +136,14 @@ def test_large_forward_passes_pay_where_calls_are_dear():
     assert many.total_envs > few.total_envs
 
 
+def test_a_batch_leaves_as_many_slots_to_be_filled_meanwhile():
+    """Unless what is given has no more."""
+    for limits in (bounds(), bounds({"batch_size"}, batch_size=32 * 32 * 2)):
+        assert all(2 * p.candidate.update_envs <= p.candidate.total_envs for p in rank(figures(), limits))
+    tight = bounds({"num_workers", "num_envs_per_worker", "batch_size"}, workers=1, batch_size=32 * 32 * 2)
+    assert {p.candidate.update_envs / p.candidate.total_envs for p in rank(figures(), tight)} == {1.0}
+
+
 def test_equal_predictions_change_least():
     """Nothing but the learner counts: any arrangement is as good."""
     found = best(figures(learn=(0.0, 1e-3)))
