@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 Mode = Literal["async", "sync", "serial"]
+Placement = Literal["worker", "local"]
 
 
 @dataclass
@@ -53,8 +54,11 @@ class Config:
     """Environments each worker steps, divided evenly over its splits."""
     num_splits: int = 2
     """Groups of a worker's environments that alternate, so that one is stepped while the other waits for actions."""
+    inference: Placement = "worker"
+    """Where actions are computed: in inference `worker` processes, which batch the rows of many rollout workers, or
+    `local`, by every rollout worker for itself on the CPU: no wake-ups, for tiny networks."""
     num_inference_workers: int = 1
-    """Inference worker processes."""
+    """Inference worker processes (placement `worker`)."""
     rollout: int = 32
     """Time steps of one trajectory slot (T)."""
     ring: int = 2

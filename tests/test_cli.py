@@ -288,10 +288,10 @@ def test_help_needs_no_torch_and_the_module_is_the_command():
         "assert 'torch' not in sys.modules and 'gymnasium' not in sys.modules"
     )
     assert subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True).stdout == HELP
-    done = subprocess.run([sys.executable, "-m", "sfmarl", "tran"], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "sfmarl", "trai"], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (
         2,
-        "sfmarl: 'tran' is no command. Did you mean 'train'? See sfmarl --help.\n",
+        "sfmarl: 'trai' is no command. Did you mean 'train'? See sfmarl --help.\n",
     )
 
 

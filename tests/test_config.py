@@ -12,7 +12,9 @@ import pytest
 
 from sfmarl.algorithms import get_algorithm
 from sfmarl.config import Config, default_run_dir
+from sfmarl.envs.registry import load_spec
 from sfmarl.errors import UsageError
+from sfmarl.run.plan import make_plan
 from sfmarl.run.validate import validate
 from sfmarl.run.validate_env import validate_for_env
 from sfmarl.specs import ActionSpec, EnvSpec, ObsSpec, TeamSpec
@@ -47,6 +49,8 @@ def test_defaults_are_legal():
         ({"stop_score": 1.0, "eval_env_steps": 0}, ["stop_score", "eval_env_steps"]),
         ({"device": "gpu"}, ["device", "gpu", "cuda"]),
         ({"device": "cuda", "mode": "serial"}, ["serial", "CPU"]),
+        ({"inference": "gpu"}, ["inference", "worker", "local"]),
+        ({"inference": "local", "num_inference_workers": 2}, ["num_inference_workers = 2", "local"]),
         ({"device": "cuda:99"}, ["cuda:99", "CUDA devices"]),
         ({"teams": "everyone"}, ["teams", "everyone", "each"]),
         ({"teams": '{"a": ["x"]'}, ["teams", "JSON"]),
@@ -85,6 +89,15 @@ def test_every_number_has_a_smallest_value():
         kind = type(getattr(settings(), name))
         with pytest.raises(UsageError, match=name):
             validate(settings(**{name: kind(-1)}))
+
+
+def test_local_inference_is_on_the_cpu(monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    validate(settings(device="cuda"))
+    with pytest.raises(UsageError, match="inference = worker, whose forward passes run on the GPU, or device = cpu"):
+        validate(settings(device="cuda", inference="local"))
+    assert make_plan(settings(inference="local"), load_spec(settings())).device == "cpu"
 
 
 def test_explicit_teams_and_roles_pass():

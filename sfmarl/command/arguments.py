@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar, Union
@@ -111,6 +111,9 @@ class TrainArguments(Config):
 
     seeds: tuple[int, ...] | None = None
     """Train once with each of these seeds, one after the other, in RUN_DIR/seed-N; then print mean and interval."""
+    auto: bool = False
+    """Measure for some seconds first and choose workers, envs, placement and batch size that are not given, as
+    `sfmarl tune` does."""
     config: Path | None = None
     """Take the settings of an earlier run (its directory or config.json) as defaults."""
 
@@ -159,6 +162,13 @@ def _words_of(argv: Sequence[str], flag: str) -> list[str]:
         elif word == flag:
             words = list(itertools.takewhile(lambda following: not following.startswith("--"), argv[i + 1 :]))
     return words
+
+
+def given_settings(words: Sequence[str], config: Config, names: Iterable[str]) -> set[str]:
+    """Return which of the settings `names` somebody chose: by a flag among `words`, or as other than the default."""
+    flags = {word.partition("=")[0].lstrip("-").replace("-", "_") for word in words if word.startswith("--")}
+    usual = {f.name: f.default for f in fields(Config)}
+    return {name for name in names if name in flags or getattr(config, name) != usual[name]}
 
 
 def config_of(arguments: Config) -> Config:

@@ -17,6 +17,7 @@ from sfmarl.command.export import export
 from sfmarl.command.launching import guarded, start
 from sfmarl.command.resume import resume
 from sfmarl.command.sweep import sweep
+from sfmarl.command.tune import tune
 from sfmarl.config import Config
 from sfmarl.errors import UsageError, nearest
 from sfmarl.user_code import import_user_code
@@ -31,6 +32,7 @@ Asynchronous multi-agent reinforcement learning on one machine.
   evaluate DIR    mean return of the run in DIR, with a 95 % interval
   compare DIR...  learning curves and scores of several runs
   sweep ENV       search settings with Optuna
+  tune ENV        choose workers, envs, placement and batch size for this machine
   export DIR      write a run's policies as TorchScript or ONNX
   check-env ENV   look whether an environment can be trained on, and how it is understood
   list            algorithms, environments and more that are known by name
@@ -122,7 +124,7 @@ def _dispatch(words: Sequence[str]) -> int:
 
 
 def _train(words: Sequence[str]) -> int:
-    return start(parse_run(TrainArguments, words, prog="sfmarl train"))
+    return start(parse_run(TrainArguments, words, prog="sfmarl train"), words)
 
 
 def _evaluate(words: Sequence[str]) -> int:
@@ -179,6 +181,7 @@ _COMMANDS = {
     "evaluate": _evaluate,
     "compare": compare,
     "sweep": sweep,
+    "tune": tune,
     "export": export,
     "check-env": _check_env,
     "list": _list,

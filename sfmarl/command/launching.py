@@ -8,9 +8,10 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
-from sfmarl.command.arguments import TrainArguments, config_of, parse_run
+from sfmarl.command.arguments import TrainArguments, config_of, given_settings, parse_run
 from sfmarl.config import Config, default_run_dir
 from sfmarl.errors import RunError, SfmarlError
 
@@ -25,15 +26,31 @@ def launch(default: Config, argv: Sequence[str] | None = None) -> int:
     """
 
     def run(words: Sequence[str]) -> int:
-        return start(parse_run(TrainArguments, words, prog=Path(sys.argv[0]).name, default=default))
+        return start(parse_run(TrainArguments, words, prog=Path(sys.argv[0]).name, default=default), words)
 
     return guarded(run, sys.argv[1:] if argv is None else argv)
 
 
-def start(arguments: TrainArguments) -> int:
-    """Train one run or, with `--seeds`, a series of them; return 0."""
+def start(arguments: TrainArguments, words: Sequence[str]) -> int:
+    """Train one run or, with `--seeds`, a series of them; return 0. `words` say what was given for `--auto`."""
     config = config_of(arguments)
+    if arguments.auto:
+        config = _tuned(config, words)
     return train_in_run_dir(config) if arguments.seeds is None else train_series(config, arguments.seeds)
+
+
+def _tuned(config: Config, words: Sequence[str]) -> Config:
+    """Return the settings with what is not given chosen for this machine."""
+    from sfmarl.tuning.choose import TUNED
+    from sfmarl.tuning.tune import tune
+
+    def tell(text: str) -> None:
+        if not config.quiet:
+            print(text, flush=True)
+
+    tuning = tune(config, given_settings(words, config, TUNED), tell=lambda text: tell(f"{text} ..."))
+    tell("\n".join(tuning.lines()))
+    return replace(tuning.config, hp=config.hp)
 
 
 def train_in_run_dir(config: Config) -> int:

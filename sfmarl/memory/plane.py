@@ -26,7 +26,8 @@ class PlaneSpec:
     envs_per_split: int
     """E."""
     inference_workers: int
-    """Inference workers; worker w's splits always talk to inference worker w % inference_workers."""
+    """Inference workers; worker w's splits always talk to inference worker w % inference_workers. With local inference
+    one per rollout worker, inside it."""
     rollout: int
     """T."""
     ring: int

@@ -18,6 +18,7 @@ Ticket = tuple[int, int, int]
 
 _TICKET = struct.Struct("<3q")
 CAPACITY_BYTES = 1 << 16
+CAPACITY_TICKETS = 1024
 
 
 def _dumps(ticket: Ticket) -> bytes:
@@ -104,10 +105,10 @@ class SharedQueue:
 
 
 class LocalQueue:
-    """Inside one process (serial mode): never waits."""
+    """Inside one process (serial mode, local inference): never waits. Whoever never looks loses the oldest tickets."""
 
     def __init__(self) -> None:
-        self._tickets: deque[Ticket] = deque()
+        self._tickets: deque[Ticket] = deque(maxlen=CAPACITY_TICKETS)
 
     def put(self, ticket: Ticket) -> None:
         """See TicketQueue."""

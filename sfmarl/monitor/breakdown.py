@@ -13,8 +13,8 @@ CATEGORIES: dict[str, tuple[str, ...]] = {
     "learner": LEARNER_TIMES,
 }
 """Role -> what its processes spend their time on. `env`: environment steps; `write`: rollout bookkeeping; the waits:
-for actions, for a free slot, for tickets, for full slots; `weights` and `publish`: taking and giving new weights;
-`gather` and `scatter`: copies from and to shared memory."""
+for actions (with local inference: until they are computed), for a free slot, for tickets, for full slots; `weights` and
+`publish`: taking and giving new weights; `gather` and `scatter`: copies from and to shared memory."""
 
 BUSY = 0.9
 """Share of its time from which a role counts as saturated."""
@@ -39,12 +39,13 @@ class Breakdown:
         return {f"time/{role}/{name}": x for role, shares in self.fractions.items() for name, x in shares.items()}
 
 
-def break_down(seconds: Mapping[str, Mapping[str, float]]) -> Breakdown:
+def break_down(seconds: Mapping[str, Mapping[str, float]], local_inference: bool = False) -> Breakdown:
     """Turn seconds per role and category (summed over a role's processes) into shares and a diagnosis.
 
     Roles without any time are left out. Asynchronous roles overlap, so the slowest is the one that is never waiting:
     a saturated learner, or rollout workers out of free slots, point at the learner; rollout workers out of actions
-    while inference is busy point at inference; otherwise the environment itself sets the pace.
+    while inference is busy point at inference; otherwise the environment itself sets the pace. With `local_inference`
+    rollout workers compute actions themselves: that is the bottleneck where it takes more of their time than stepping.
     """
     fractions: dict[str, dict[str, float]] = {}
     for role, spent in seconds.items():
@@ -61,12 +62,20 @@ def break_down(seconds: Mapping[str, Mapping[str, float]]) -> Breakdown:
         why = f"learner busy {learner:.0%}, rollout workers wait for it {wait_slots:.0%} of the time"
         advice = "fewer epochs, a smaller network, more learner threads or a GPU would help; more workers would not"
         return Breakdown(fractions, "learner", f"The learner is the bottleneck ({why}): {advice}.")
+    env, write = rollout.get("env", 0.0), rollout.get("write", 0.0)
+    stepping = f"{env:.0%} in env steps and {write:.0%} in bookkeeping"
+    if local_inference:
+        why = f"rollout workers spend {wait_actions:.0%} in computing actions, {stepping}, learner busy {learner:.0%}"
+        if wait_actions > env + write:
+            advice = "a smaller network, more envs per worker, more rollout workers or a GPU would help"
+            return Breakdown(fractions, "inference", f"Inference is the bottleneck ({why}): {advice}.")
+        advice = "more rollout workers or a faster environment would help"
+        return Breakdown(fractions, "environment", f"The environment is the bottleneck ({why}): {advice}.")
     if wait_actions >= WAITING and inference >= 1 - WAITING:
         why = f"inference busy {inference:.0%}, rollout workers wait for actions {wait_actions:.0%} of the time"
         advice = "a smaller network, more inference workers or a GPU would help"
         return Breakdown(fractions, "inference", f"Inference is the bottleneck ({why}): {advice}.")
-    env, write = rollout.get("env", 0.0), rollout.get("write", 0.0)
-    why = f"rollout workers spend {env:.0%} in env steps and {write:.0%} in bookkeeping, learner busy {learner:.0%}"
+    why = f"rollout workers spend {stepping}, learner busy {learner:.0%}"
     advice = "more rollout workers or a faster environment would help"
     if wait_actions >= WAITING:
         advice = (

@@ -40,8 +40,12 @@ class Recorder:
         rollout: int,
         epochs: Sequence[float],
         past_seconds: float,
+        local_inference: bool = False,
     ) -> None:
-        """`rollout` is T, `epochs` each policy's passes over a sample, `past_seconds` its time before a resume."""
+        """`rollout` is T, `epochs` each policy's passes over a sample, `past_seconds` its time before a resume.
+
+        With `local_inference` rollout workers compute their actions themselves.
+        """
         self.episodes = EpisodeStats(
             env, episodes=int(words.counts["rollout"][:, ROLLOUT_COUNTS.index("episodes")].sum())
         )
@@ -53,6 +57,7 @@ class Recorder:
         self._words = words
         self._policies = policies
         self._rollout = rollout
+        self._local_inference = local_inference
         self._epochs = np.array(epochs, float)
         self._learned = self._learned_steps()
         # by time.monotonic(): when the run was asked for
@@ -119,7 +124,7 @@ class Recorder:
 
         count, spent = grown(self._counts, counts), grown(self._times, times)
         self._counts, self._times = counts, times
-        self.bottleneck = break_down(spent)
+        self.bottleneck = break_down(spent, self._local_inference)
         rollout, inference, learner = count["rollout"], count["inference"], count["learner"]
         scalars = {
             "throughput/agent_steps_per_second": rollout["agent_steps"] / seconds,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from time import sleep
 from typing import Any
 
@@ -18,7 +19,7 @@ from sfmarl.errors import RunError
 from sfmarl.memory.block import Block
 from sfmarl.memory.device_weights import DeviceWeightsReader, DeviceWeightsWriter
 from sfmarl.memory.plane import DataPlane
-from sfmarl.memory.queues import TicketQueue
+from sfmarl.memory.queues import LocalQueue, TicketQueue
 from sfmarl.models.acting import flat_size, flatten_into, make_acting
 from sfmarl.run.plan import RunPlan
 from sfmarl.seeding import seed_for
@@ -36,9 +37,18 @@ Report = Callable[[str, Any], None]
 
 
 def build_rollout(
-    plan: RunPlan, plane: DataPlane, index: int, inbox: TicketQueue, inference: TicketQueue, report: Report
+    plan: RunPlan,
+    plane: DataPlane,
+    index: int,
+    inbox: TicketQueue,
+    inference: TicketQueue,
+    report: Report,
+    act: Callable[[], None] | None = None,
 ) -> RolloutWorker:
-    """Build rollout worker `index` in its present generation, once nobody writes for its past ones any more."""
+    """Build rollout worker `index` in its present generation, once nobody writes for its past ones any more.
+
+    `act` answers its requests in its own process (local inference).
+    """
     words, spec, config = plane.words(), plan.plane, plan.config
     generation = int(words.generation[index])
     while words.acknowledged[index] != generation and not words.stopping:
@@ -57,7 +67,15 @@ def build_rollout(
         else:
             route = HomeRoute(_seats(plan, plane, blocks, scripts))
             splits.append(LockstepSplit(envs, blocks, route, generation, plan.sync, config.team_reward, shaping))
-    return RolloutWorker(index, generation, splits, words, inbox, inference, report)
+    return RolloutWorker(index, generation, splits, words, inbox, inference, report, act)
+
+
+def build_acting_rollout(plan: RunPlan, plane: DataPlane, index: int, report: Report) -> RolloutWorker:
+    """Build rollout worker `index` with an inference worker of its own inside (local inference)."""
+    answers, requests = LocalQueue(), LocalQueue()
+    inference = build_inference(plan, plane, index, requests, {index: answers})
+    inference.run_once(timeout=0)  # takes note of this life; its past ones ended with the process that wrote for them
+    return build_rollout(plan, plane, index, answers, requests, report, act=partial(inference.run_once, timeout=0))
 
 
 def _scripts(plan: RunPlan, worker: int, split: int) -> dict[tuple[int, int], ScriptedPlayer]:

@@ -60,6 +60,11 @@ class RunPlan:
         """Learners hand weights to inference workers on the GPU, besides the way through the host."""
         return self.config.device_weights and self.device.startswith("cuda")
 
+    @property
+    def local_inference(self) -> bool:
+        """Every rollout worker computes its own actions; in serial mode there is nothing to choose."""
+        return _local_inference(self.config)
+
     def policy_of_team(self) -> dict[str, str]:
         """Return team name -> name of the policy, frozen or learning, that plays it; teams of scripts are left out."""
         found = {}
@@ -113,12 +118,13 @@ def make_plan(config: Config, env: EnvSpec) -> RunPlan:
     policies = [_policy(config, env, name, teams[name][0], learns) for name, learns in learning.items()]
     actors = [_actor(spec, learns.algo, learns.hp) for spec, learns in zip(policies, learning.values(), strict=True)]
     frozen_actors = [_actor(p.state.spec, p.state.algo, p.hp) for p in bystanders if p.state is not None]
+    workers = resolve_workers(config)
     plane = PlaneSpec(
         env=env,
-        workers=resolve_workers(config),
+        workers=workers,
         splits=config.num_splits,
         envs_per_split=config.num_envs_per_worker // config.num_splits,
-        inference_workers=config.num_inference_workers,
+        inference_workers=workers if _local_inference(config) else config.num_inference_workers,
         rollout=config.rollout,
         ring=config.ring,
         policy_of_team=tuple(numbers[config.policies.get(team.name, team.name)] for team in env.teams),
@@ -130,7 +136,8 @@ def make_plan(config: Config, env: EnvSpec) -> RunPlan:
     )
     device = config.device
     if device == "auto":
-        device = "cuda" if config.mode != "serial" and torch.cuda.is_available() else "cpu"
+        on_cpu = config.mode == "serial" or _local_inference(config)
+        device = "cuda" if torch.cuda.is_available() and not on_cpu else "cpu"
     return RunPlan(
         config=config,
         env=env,
@@ -182,6 +189,10 @@ def resolve_workers(config: Config) -> int:
     if config.num_workers:
         return config.num_workers
     return 1 if config.mode == "serial" else max(2, len(os.sched_getaffinity(0)))
+
+
+def _local_inference(config: Config) -> bool:
+    return config.inference == "local" and config.mode != "serial"
 
 
 def _learner_threads(workers: int, learners: int) -> int:

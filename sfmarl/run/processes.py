@@ -34,17 +34,6 @@ from sfmarl.user_code import import_user_code
 
 Role = Literal["rollout", "inference", "learner", "evaluator"]
 
-START_METHOD = "forkserver"
-PRELOAD = (
-    "torch",
-    "numpy",
-    "gymnasium",
-    "sfmarl.run.build",
-    "sfmarl.evaluation.evaluate",
-    "sfmarl.storage.checkpoint",
-)
-"""Imported once in the fork server: a child starts in milliseconds."""
-
 
 @dataclass
 class Handle:
@@ -59,7 +48,7 @@ class Handle:
     rollout_queues: list[TicketQueue]
     """Answers, one queue per rollout worker."""
     inference_queues: list[TicketQueue]
-    """Requests, one queue per inference worker."""
+    """Requests, one queue per inference worker process."""
     run_dir: Path
     """The run directory."""
 
@@ -90,7 +79,7 @@ def child_main(role: Role, index: int, handle: Handle, pipe: Connection) -> None
         signal.signal(number, lambda *_: None)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, END_SIGNALS)  # the fork server was started with them blocked
     faulthandler.enable()
-    _end_with_parent()
+    end_with_parent()
 
     def report(kind: str, payload: Any) -> None:
         pipe.send((kind, payload))
@@ -115,7 +104,7 @@ def _name_process(name: str) -> None:
         Path("/proc/self/comm").write_text(name)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Leave when the main process dies, however it dies. (PR_SET_PDEATHSIG would watch the fork server instead.)"""
     sentinel = parent_process().sentinel
 
@@ -127,12 +116,15 @@ def _end_with_parent() -> None:
 
 
 def _rollout_main(index: int, handle: Handle, pipe: Connection, report: Callable[[str, Any], None]) -> None:
-    from sfmarl.run.build import build_rollout
+    from sfmarl.run.build import build_acting_rollout, build_rollout
 
     use_threads(1)
     plan, words = handle.plan, handle.plane.words()
-    requests = handle.inference_queues[index % plan.plane.inference_workers]
-    worker = build_rollout(plan, handle.plane, index, handle.rollout_queues[index], requests, report)
+    if plan.local_inference:
+        worker = build_acting_rollout(plan, handle.plane, index, report)
+    else:
+        requests = handle.inference_queues[index % plan.plane.inference_workers]
+        worker = build_rollout(plan, handle.plane, index, handle.rollout_queues[index], requests, report)
     report("started", None)
     while not words.stopping:
         worker.run_once()

@@ -194,6 +194,7 @@ def _run(
         rollout=config.rollout,
         epochs=[getattr(learns.hp, "epochs", 1) for learns in plan.learning],
         past_seconds=past.get("wall_seconds", 0.0),
+        local_inference=plan.local_inference,
     )
     with Console(config.env_steps, config.quiet) as console:
         _announce(console, plan, resumed, notes or [])
@@ -245,7 +246,8 @@ def _announce(console: Console, plan: RunPlan, resumed: checkpoint.Checkpoint | 
     console.message(f"{algos} on {config.env}: {teams}; seed {config.seed}; {config.run_dir}")
     console.message(
         f"{config.mode}: {spec.workers} rollout workers x {config.num_envs_per_worker} envs, "
-        f"{spec.inference_workers} inference, {spec.policies} learner, device {plan.device}, "
+        f"{'local' if plan.local_inference else spec.inference_workers} inference, {spec.policies} learner, "
+        f"device {plan.device}, "
         f"{spec.layout().size / 2**20:.1f} MiB of shared memory"
     )
     if resumed:

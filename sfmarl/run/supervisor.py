@@ -4,7 +4,8 @@ A child that ends with an exception said why and ends the run: the same would ha
 a signal, the out-of-memory killer, an operator) is replaced, within a budget:
 
     rollout worker    its generation is counted up; its replacement waits until the inference worker has taken note,
-                      gives back the slots that were being filled, and begins anew
+                      gives back the slots that were being filled, and begins anew (with local inference it takes
+                      note itself: nobody else writes for it)
     inference worker  its replacement finds the open requests in the words and answers them
     learner           its replacement continues from the newest checkpoint and publishes under the next version
     evaluator         its replacement waits for the next evaluation
@@ -13,13 +14,11 @@ a signal, the out-of-memory killer, an operator) is replaced, within a budget:
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 import pickle
 import signal
 import time
-from collections.abc import Iterator
-from multiprocessing import connection, forkserver, resource_tracker
+from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +27,9 @@ from sfmarl.memory.plane import DataPlane
 from sfmarl.memory.queues import SharedQueue
 from sfmarl.run.child import Child
 from sfmarl.run.crew import Message
+from sfmarl.run.fork_server import fork_server
 from sfmarl.run.plan import RunPlan
-from sfmarl.run.processes import PRELOAD, START_METHOD, Failure, Handle, Role, child_main
-from sfmarl.run.stopping import END_SIGNALS
+from sfmarl.run.processes import Failure, Handle, Role, child_main
 
 STOP_SECONDS = 10.0
 """Patience with children that were asked to stop before they are killed."""
@@ -42,8 +41,6 @@ class ProcessCrew:
     def __init__(self, plan: RunPlan, plane: DataPlane, run_dir: Path, max_restarts: int) -> None:
         """`max_restarts` is the budget of each component."""
         self.words = plane.words()
-        self._context = multiprocessing.get_context(START_METHOD)
-        self._context.set_forkserver_preload(list(PRELOAD))
         self._max_restarts = max_restarts
         self._failing = False
         self._fork_server_died = False
@@ -51,12 +48,13 @@ class ProcessCrew:
         self._evaluating: Path | None = None
         self._pending: list[Message] = []
         self._spec = spec = plan.plane
+        self._inference = 0 if plan.local_inference else spec.inference_workers
         self._handle = Handle(
             imports=plan.config.imports,
             sealed_plan=pickle.dumps(plan),
             plane=plane,
             rollout_queues=[SharedQueue() for _ in range(spec.workers)],
-            inference_queues=[SharedQueue() for _ in range(spec.inference_workers)],
+            inference_queues=[SharedQueue() for _ in range(self._inference)],
             run_dir=run_dir,
         )
         self._children: dict[tuple[Role, int], Child] = {}
@@ -64,12 +62,10 @@ class ProcessCrew:
     def start(self) -> None:
         """See Crew."""
         spec = self._spec
-        resource_tracker.ensure_running()  # the fork server starts it otherwise, and it unblocks signals when it does
-        with _signals_held():
-            forkserver.ensure_running()
+        self._context = fork_server()
         for role, count in (
             ("learner", spec.policies),
-            ("inference", spec.inference_workers),
+            ("inference", self._inference),
             ("rollout", spec.workers),
             ("evaluator", 1),
         ):
@@ -244,17 +240,3 @@ class ProcessCrew:
     def _last_words(self, child: Child) -> None:
         with contextlib.suppress(RunError):  # what ended the run is told, not what followed
             self._receive(child)
-
-
-@contextlib.contextmanager
-def _signals_held() -> Iterator[None]:
-    """Hold back the signals that end a run; whatever is started meanwhile never sees them, we do afterwards.
-
-    The fork server needs it: a terminal's Ctrl-C and a service manager's SIGTERM reach the whole process group, and
-    who answers them is the main process alone.
-    """
-    old = signal.pthread_sigmask(signal.SIG_BLOCK, END_SIGNALS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, old)

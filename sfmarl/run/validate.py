@@ -54,6 +54,7 @@ def validate(config: Config, *, new_run: bool = True) -> None:
     _check_device(config)
     if not config.env.strip():
         raise UsageError("no environment is named. Give one, e.g. mpe2.simple_spread_v3 (`sfmarl list`).")
+    _check_inference(config)
     if config.num_envs_per_worker % config.num_splits:
         raise UsageError(
             f"num_envs_per_worker = {config.num_envs_per_worker} cannot be divided over "
@@ -184,6 +185,21 @@ def _check_device(config: Config) -> None:
         raise UsageError(
             f"device = {config.device!r}: torch {torch.__version__} sees {torch.cuda.device_count()} CUDA devices. "
             "Use device auto or cpu, or install a driver and a torch build that fit."
+        )
+
+
+def _check_inference(config: Config) -> None:
+    if config.inference != "local":
+        return
+    if config.device.startswith("cuda"):
+        raise UsageError(
+            f"inference = local computes actions inside the rollout workers, on the CPU, but device = {config.device}. "
+            "Take inference = worker, whose forward passes run on the GPU, or device = cpu."
+        )
+    if config.num_inference_workers != 1:
+        raise UsageError(
+            f"num_inference_workers = {config.num_inference_workers}, but with inference = local there are none. "
+            "Leave it out, or take inference = worker."
         )
 
 

@@ -3,6 +3,8 @@
 consumes  answered requests (words), woken by tickets on its own queue
 produces  READY slots (words) and requests for actions (words + a ticket on the inference worker's queue)
 waits     for an answer, or, with its ring full, for the learner to release a slot
+
+With local inference the worker computes the answers itself at the end of each pass and nobody needs waking.
 """
 
 from __future__ import annotations
@@ -57,7 +59,9 @@ class RolloutWorker:
         inbox: TicketQueue,
         inference: TicketQueue,
         report: Callable[[str, Any], None],
+        act: Callable[[], None] | None = None,
     ) -> None:
+        """`act` answers what was asked for in this process (local inference); None leaves it to another process."""
         self._index = index
         self._generation = generation
         self._splits = splits
@@ -65,6 +69,7 @@ class RolloutWorker:
         self._inbox = inbox
         self._inference = inference
         self._report = report
+        self._act = act
         self._waiting = [False] * len(splits)
         self._starving: set[int] = set()
         words.starving[index] = 0
@@ -86,6 +91,10 @@ class RolloutWorker:
         if moved:
             self._words.progress["rollout"][self._index] += 1
         self._tell_starving()
+        if self._act is not None and any(self._waiting):
+            begin = perf_counter()
+            self._act()
+            self._times[WAIT_ACTIONS] += perf_counter() - begin
         if not moved:
             self._wait(timeout)
         self._maybe_report()
@@ -125,13 +134,13 @@ class RolloutWorker:
 
     def _wait(self, timeout: float) -> None:
         begin = perf_counter()
-        if all(self._waiting):
+        for_actions = all(self._waiting)
+        if for_actions and self._act is None:
             self._inbox.get_many(timeout)
-            self._times[WAIT_ACTIONS] += perf_counter() - begin
-        else:
-            if timeout:
-                sleep(POLL_SECONDS)
-            self._times[WAIT_SLOTS] += perf_counter() - begin
+        elif timeout:
+            # a full ring; with local inference also the time before the first weights
+            sleep(POLL_SECONDS)
+        self._times[WAIT_ACTIONS if for_actions else WAIT_SLOTS] += perf_counter() - begin
 
     def _maybe_report(self) -> None:
         if perf_counter() - self._reported < REPORT_SECONDS:

@@ -35,6 +35,22 @@ def test_the_bottleneck_is_named(rollout, inference, learner, bottleneck):
     assert all(describe(name) for name in scalars)
 
 
+@pytest.mark.parametrize(
+    ("rollout", "learner", "bottleneck"),
+    [
+        ((30, 5, 60, 5), (60, 5, 33, 2), "inference"),
+        ((50, 10, 35, 5), (60, 5, 33, 2), "environment"),
+        ((50, 10, 35, 5), (5, 10, 83, 2), "learner"),
+    ],
+)
+def test_local_inference_never_waits_and_is_judged_by_its_share_of_the_workers_time(rollout, learner, bottleneck):
+    found = break_down(seconds(rollout, (0, 1, 4, 90, 5), learner), local_inference=True)
+    assert found.bottleneck == bottleneck
+    assert bottleneck in found.sentence.lower()
+    if bottleneck != "learner":
+        assert f"{rollout[2]}% in computing actions" in found.sentence
+
+
 def test_the_scale_does_not_matter():
     given = seconds((3, 1, 2, 0), (1, 1, 1, 1, 1), (1, 0, 1, 0))
     doubled = {role: {name: 2 * x for name, x in spent.items()} for role, spent in given.items()}

@@ -1,0 +1,1 @@
+"""How a run is best spread over this machine: measured, predicted, chosen, explained."""
