@@ -109,6 +109,8 @@ def configure(work: str, algo: str, workers: int, envs_per_worker: int) -> Confi
         env_steps=10**12,
         num_workers=workers,
         num_envs_per_worker=envs_per_worker,
+        # with a worker per core nothing is gained by stepping one half while the other waits; requests are twice as large
+        num_splits=1,
         rollout=32,
         batch_size=about.batch_size,
         eval_env_steps=0,

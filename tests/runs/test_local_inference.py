@@ -137,6 +137,7 @@ def test_sync_has_no_lag_and_ratio_one(splits, tmp_path):
     assert ratios and max(ratios) < 1e-5
 
 
+@pytest.mark.slow
 def test_memory_masks_deaths_and_several_policies(tmp_path):
     """The environment itself asserts that no illegal action and no action of a dead agent ever reaches it."""
     hp = replace(config(tmp_path).hp, actor_rnn="gru", critic_rnn="lstm")
@@ -147,6 +148,7 @@ def test_memory_masks_deaths_and_several_policies(tmp_path):
     assert ratios and max(ratios) < 1e-4, "what the actor remembered is not what the learner unrolled"
 
 
+@pytest.mark.slow
 def test_turns_against_a_frozen_policy_and_a_script(tmp_path):
     first = train(local(tmp_path / "first", env="tests.runs.turn_games:Betting", mode="serial", env_steps=300)).run_dir
     for name, other in (("frozen", {"frozen": str(first), "policy": "player_1"}), ("script", {"script": "random"})):
