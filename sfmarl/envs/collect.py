@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sfmarl.envs.codec import CodecError, illegal_rows, write_masks
+from sfmarl.envs.codec import MASK_KEY, CodecError, illegal_rows, write_masks
 from sfmarl.envs.leaves import all_finite
 from sfmarl.envs.probe import TeamCodec
 from sfmarl.envs.vector import ObsRows, OutcomeRows
@@ -195,6 +195,8 @@ class TeamRows:
             out.action_mask[living] = self._legal(self._raw_masks(self._seen, self._told), lambda: living)
 
     def _raw_masks(self, seen: Sequence[Any], told: Sequence[Any]) -> list[Any]:
+        if not self._codec.mask_in_info:
+            return [raw[MASK_KEY] for raw in seen]
         told = told or [NO_INFO] * len(seen)
         return [self._codec.mask_of(raw, info) for raw, info in zip(seen, told, strict=True)]
 

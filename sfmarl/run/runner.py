@@ -35,6 +35,7 @@ from sfmarl.run.callbacks import Callbacks
 from sfmarl.run.crew import Crew
 from sfmarl.run.initial import InitialPolicies, read_initial, require_fit, write_initial
 from sfmarl.run.keeper import Judge
+from sfmarl.run.fork_server import fork_server
 from sfmarl.run.plan import RunPlan, make_plan, resolve_workers
 from sfmarl.run.serial import SerialCrew
 from sfmarl.run.stopping import StopRequest, signals_noted
@@ -104,6 +105,7 @@ def check_run(config: Config, warn: Callable[[str], None] | None = None) -> tupl
     """
     config = replace(config, hp=config.hp or get_algorithm(config.algo).hyperparameters())
     validate(config)
+    _start_processes_early(config)
     plan = _plan(config)
     return plan, read_initial(plan, warn) if config.init_from else None
 
@@ -139,6 +141,7 @@ def _resume(config: Config, callbacks: Callbacks, run_dir: Path, stop: StopReque
             f"{run_dir} has trained for {resumed.run_state['wall_seconds']:.0f} of {config.wall_seconds:.0f} seconds. "
             "Raise --wall-seconds to train on (0 = no limit)."
         )
+    _start_processes_early(config)
     # policies that do not learn lie in the run's own checkpoints: where they came from may be gone
     plan = _plan(replace(config, players=frozen_from(config.players, resumed.path)))
     plan = replace(plan, config=config, start_env_steps=resumed.run_state["env_steps"])
@@ -156,6 +159,12 @@ def _refuse_reimport() -> None:
         )
     if (name := being_imported()) is not None:
         raise UsageError(f'{name} calls train() when it is imported: put the call under `if __name__ == "__main__":`.')
+
+
+def _start_processes_early(config: Config) -> None:
+    """Have the fork server import what is heavy while the environment is looked at."""
+    if config.mode != "serial":
+        fork_server()
 
 
 def _plan(config: Config) -> RunPlan:
