@@ -79,7 +79,7 @@ def powers_of_two(cores: int) -> list[int]:
 
 def trivial(envs: int = 32, hidden: int = 64, **kwargs: int) -> Config:
     """Return settings for the trivial dict environment; an update is one slot of half the lanes."""
-    config = replace(configure("dict", "appo", 0, envs), batch_size=0, env_kwargs=kwargs)
+    config = replace(configure("dict", "appo", 0, envs), num_envs_per_worker=envs, batch_size=0, env_kwargs=kwargs)
     config.hp.hidden = (hidden, hidden)
     return config
 

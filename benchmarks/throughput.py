@@ -155,8 +155,9 @@ def measure(work: str, algo: str, workers: int, envs_per_worker: int, seconds: f
         settings={
             "algo": config.algo,
             "workers": plan.plane.workers,
-            "envs_per_worker": envs_per_worker,
+            "envs_per_worker": config.num_envs_per_worker,
             "splits": config.num_splits,
+            "inference": config.inference,
             "rollout": config.rollout,
             "batch_agent_steps": [n * config.rollout * a for n, a in zip(lanes, agents, strict=True)],
             "epochs": config.hp.epochs,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sfmarl import Config
 from sfmarl.algorithms import get_algorithm
+from sfmarl.config import Placement
 from sfmarl.envs.registry import load_spec
 from sfmarl.run.plan import make_plan
 
@@ -32,6 +34,9 @@ class Work:
     """The preset it needs; empty: as the command line says."""
     hp: Mapping[str, Any] = field(default_factory=dict)
     """Hyperparameters that make it what it is."""
+    stepping_dominates: bool = False
+    """Environments cost more than all the rest: every core steps some. Else one core is left to the learner, and the
+    others act where they step, so that no process takes another's core."""
 
 
 GATES = "tests/runs/test_learning_matrix.py"
@@ -42,6 +47,7 @@ WORKS: dict[str, Work] = {
         "mpe2 spread, 3 agents: the environment is what costs",
         "benchmarks/learning.py spread --only appo",
         6144,
+        stepping_dominates=True,
     ),
     "dict": Work(
         "games/dict",
@@ -91,13 +97,28 @@ WORKS: dict[str, Work] = {
         4096,
         policies={"player_0": "main", "player_1": "main"},
         hp={"hidden": (128, 128)},
+        stepping_dominates=True,
     ),
 }
 
 
+def arrangement(work: str, cores: int, envs_per_core: int = 64) -> tuple[int, int, Placement]:
+    """Return (rollout workers, environments of each, placement of inference) for a machine of so many cores."""
+    if WORKS[work].stepping_dominates:
+        return max(2, cores), envs_per_core, "worker"
+    workers = max(1, cores - 1)
+    return workers, envs_per_core * max(2, cores) // workers, "local"
+
+
 def configure(work: str, algo: str, workers: int, envs_per_worker: int) -> Config:
-    """Return the protocol's settings for one work; `workers` = 0: one per core, at least 2."""
+    """Return the protocol's settings for one work.
+
+    `workers` = 0: as many as `arrangement` says, with `envs_per_worker` for each core.
+    """
     about = WORKS[work]
+    chosen, envs, inference = arrangement(work, len(os.sched_getaffinity(0)), envs_per_worker)
+    if workers == 0:
+        workers, envs_per_worker = chosen, envs
     preset = about.algo or algo
     hp = replace(get_algorithm(preset).hyperparameters(), epochs=1, minibatches=1, target_kl=0.0, **about.hp)
     return Config(
@@ -109,8 +130,8 @@ def configure(work: str, algo: str, workers: int, envs_per_worker: int) -> Confi
         env_steps=10**12,
         num_workers=workers,
         num_envs_per_worker=envs_per_worker,
-        # with a worker per core nothing is gained by stepping one half while the other waits; requests are twice as large
         num_splits=1,
+        inference=inference,
         rollout=32,
         batch_size=about.batch_size,
         eval_env_steps=0,

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from works import arrangement
+
 from peers.measuring import measure
 from peers.venvs import ensure
 from peers.works import Work
@@ -32,7 +34,7 @@ class System:
 
 
 def workers(cores: int) -> int:
-    """Return the processes that step environments: sfmarl's default, for everybody."""
+    """Return the processes of a peer that step environments."""
     return max(2, cores)
 
 
@@ -58,7 +60,12 @@ def _sample_factory(batched: bool, arrays: bool = False) -> Callable[[Work, int]
 
 SYSTEMS = {
     "sfmarl": System(
-        "sfmarl appo", "drive_sfmarl", None, lambda work, cores: {"workers": workers(cores), "envs per worker": 64}
+        "sfmarl appo",
+        "drive_sfmarl",
+        None,
+        lambda work, cores: dict(
+            zip(("workers", "envs per worker", "inference"), arrangement(work.name, cores), strict=True)
+        ),
     ),
     "sf-arrays": System(
         "Sample Factory APPO, batched, array adapter",

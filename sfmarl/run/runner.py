@@ -33,9 +33,9 @@ from sfmarl.players import frozen_from
 from sfmarl.run.build import publish_frozen
 from sfmarl.run.callbacks import Callbacks
 from sfmarl.run.crew import Crew
+from sfmarl.run.fork_server import fork_server
 from sfmarl.run.initial import InitialPolicies, read_initial, require_fit, write_initial
 from sfmarl.run.keeper import Judge
-from sfmarl.run.fork_server import fork_server
 from sfmarl.run.plan import RunPlan, make_plan, resolve_workers
 from sfmarl.run.serial import SerialCrew
 from sfmarl.run.stopping import StopRequest, signals_noted

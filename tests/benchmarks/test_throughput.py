@@ -61,7 +61,8 @@ def test_bare_work_is_that_of_the_policy(work: str):
 
     env, *nets = roofline.bare_works(config, plan.batch_lanes, core=0)
 
-    assert env[0][1]() == (4 if plan.env.turn_based else 4 * plan.env.num_agents)
+    envs = config.num_envs_per_worker // config.num_splits
+    assert env[0][1]() == (envs if plan.env.turn_based else envs * plan.env.num_agents)
     for parts in nets:
         assert [share for share, _ in parts] == pytest.approx(shares)
     for (_, eager), (_, product) in zip(*nets[:2], strict=True):
