@@ -243,7 +243,7 @@ def write_masks(raws: Sequence[Any], out: np.ndarray, action: ActionSpec | None 
 
 
 def _stack(raws: Sequence[Any], shape: tuple[int, ...]) -> np.ndarray:
-    """Return `np.array(raws)`, in less than half of its time where they are vectors of `shape`."""
+    """Return `np.array(raws)`, faster where they are vectors of `shape`."""
     if len(shape) == 1 and (joined := _joined(raws, shape[0])) is not None:
         return joined.reshape(len(raws), -1)
     return np.array(raws)

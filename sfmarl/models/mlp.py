@@ -3,8 +3,8 @@
 The same mathematics as the layers one by one in autograd; what differs is how it is laid out and computed:
 
 * outputs are few (actions, a value), so the head works transposed, [P, M]: a matmul that is a few numbers wide takes
-  several times as long row by row. What follows (softmax, sampling) then also runs along contiguous rows.
-* tanh(x) = 2 sigmoid(2 x) - 1: torch's vectorised sigmoid takes less than half as long as its tanh.
+  longer row by row. What follows (softmax, sampling) then also runs along contiguous rows.
+* tanh(x) = 2 sigmoid(2 x) - 1: torch's vectorised sigmoid is faster than its tanh.
 * nothing is kept that the gradient does not need, and gradients overwrite what nobody reads any more.
 """
 

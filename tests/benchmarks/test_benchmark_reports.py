@@ -16,17 +16,6 @@ from sfmarl.statistics import mean_interval
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
-@pytest.fixture(autouse=True)
-def _scripts(monkeypatch):
-    """Import the scripts as they import each other."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    before = set(sys.modules)
-    yield
-    for name in set(sys.modules) - before:
-        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(BENCHMARKS)):
-            del sys.modules[name]
-
-
 def recipes() -> list[tuple[str, str]]:
     sys.path.insert(0, str(BENCHMARKS))
     try:

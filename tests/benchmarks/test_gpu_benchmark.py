@@ -16,14 +16,7 @@ from sfmarl.envs.registry import load_spec
 from sfmarl.run.validate import validate
 from sfmarl.user_code import import_user_code
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(autouse=True)
-def _scripts(monkeypatch):
-    """Import the scripts as they import each other."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
 
 
 @pytest.mark.parametrize("check", ["acting", "registered_slots", "resume", "bfloat16"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from sfmarl.run.plan import make_plan
 from sfmarl.run.runner import train
 
 ROOT = Path(__file__).resolve().parents[2]
-BENCHMARKS = ROOT / "benchmarks"
 NEEDS = {
     "connect_four": ["pygame"],
     "leduc": ["pyspiel"],
@@ -28,15 +26,8 @@ NAMES = ["penalty", "climbing", "tag", "connect_four", "leduc", "spread_continuo
 
 
 @pytest.fixture(autouse=True)
-def _scripts(monkeypatch):
-    """Import the scripts as they import each other."""
+def _recipes(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "launch"))
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    before = set(sys.modules)
-    yield
-    for name in set(sys.modules) - before:
-        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(BENCHMARKS)):
-            del sys.modules[name]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -15,17 +15,6 @@ import pytest
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
-@pytest.fixture(autouse=True)
-def _scripts(monkeypatch):
-    """Import the scripts as they import each other."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    before = set(sys.modules)
-    yield
-    for name in set(sys.modules) - before:
-        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(BENCHMARKS)):
-            del sys.modules[name]
-
-
 def test_windows_begin_and_end_with_updates_after_the_warm_up():
     from peers.windows import Reading, Windows
 

@@ -4,25 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 NO_PEER = "a machine without that peer"
-
-
-@pytest.fixture(autouse=True)
-def _scripts(monkeypatch):
-    """Import the scripts as they import each other."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    before = set(sys.modules)
-    yield
-    for name in set(sys.modules) - before:
-        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(BENCHMARKS)):
-            del sys.modules[name]
 
 
 def test_a_peer_that_fails_is_a_row_and_the_rest_goes_on(tmp_path: Path, monkeypatch, capsys):

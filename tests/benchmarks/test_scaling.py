@@ -14,19 +14,7 @@ from sfmarl.envs.registry import make_env
 from sfmarl.run.runner import check_run
 from sfmarl.user_code import import_user_code
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 MACHINE = {"cores": 2, "cpu": "a CPU", "python": "3.11", "torch": "2.13", "numpy": "2.4"}
-
-
-@pytest.fixture(autouse=True)
-def _scripts(monkeypatch):
-    """Import the scripts as they import each other."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    before = set(sys.modules)
-    yield
-    for name in set(sys.modules) - before:
-        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(BENCHMARKS)):
-            del sys.modules[name]
 
 
 def test_every_point_can_be_planned():
