@@ -36,11 +36,14 @@ from peers.systems import SYSTEMS, run
 from peers.venvs import ensure, versions
 from peers.works import WORKS
 from roofline import Pieces
-from throughput import PIECE_SECONDS, ROUNDS, batch_lanes, configure
+from works import batch_lanes, configure
 
 HERE = Path(__file__).resolve().parent
 LETTERS = {"A": "spread", "B": "dict"}
 """Name on the command line -> work."""
+ROUNDS = 3
+"""Measurements of each roofline piece, before everything and again after it."""
+PIECE_SECONDS = 1.5
 
 
 def main() -> int:

@@ -41,11 +41,13 @@ from sfmarl.run.runner import check_run
 
 HERE = Path(__file__).resolve().parent
 WINDOWS = 3
-WARM_UP_SECONDS = 10.0
+WARM_UP_SECONDS = 8.0
 """Processes have started and the first updates are made by then."""
-ROUNDS = 3
-"""Measurements of each roofline piece, before the training and again after it."""
-PIECE_SECONDS = 1.5
+TURNS = 3
+"""Trainings of a work, with a roofline before, between and after them."""
+ROUNDS = 2
+"""Measurements of each roofline piece in one such place."""
+PIECE_SECONDS = 0.6
 SETS = {"both": ("spread", "dict"), "all": tuple(WORKS)}
 
 
@@ -70,9 +72,13 @@ class Result:
     roofline_product: float
     """Roofline with sfmarl's own networks, acting and learning."""
     agent_steps_per_second: float
-    """Valid agent-steps/s of sfmarl, median of the windows."""
-    windows: list[float]
-    """Each window."""
+    """Valid agent-steps/s of sfmarl, median of the trainings."""
+    turns: list[float]
+    """That of each training."""
+    shares_torch: list[float]
+    """Each training's fraction of the roofline in eager torch around it."""
+    shares_product: list[float]
+    """Each training's fraction of the roofline with sfmarl's own networks around it."""
     learned_per_second: float
     """Agent-steps/s that reached an update, once per epoch, median."""
     peak_memory_gib: float
@@ -86,13 +92,13 @@ class Result:
 
     @property
     def share(self) -> float:
-        """Fraction of the roofline in eager torch."""
-        return self.agent_steps_per_second / self.roofline_torch
+        """Fraction of the roofline in eager torch, median of the trainings."""
+        return statistics.median(self.shares_torch)
 
     @property
     def share_product(self) -> float:
-        """Fraction of the roofline with sfmarl's own networks."""
-        return self.agent_steps_per_second / self.roofline_product
+        """Fraction of the roofline with sfmarl's own networks, median of the trainings."""
+        return statistics.median(self.shares_product)
 
 
 def main() -> None:
@@ -134,18 +140,23 @@ def main() -> None:
 
 
 def measure(work: str, algo: str, workers: int, envs_per_worker: int, seconds: float) -> Result:
-    """Measure one work: roofline, training, roofline."""
+    """Measure one work: roofline, training, roofline, training, ..."""
     config = configure(work, algo, workers, envs_per_worker)
     busy = machine.busy_percent()
-    lanes = batch_lanes(config)
-    pieces = roofline.measure(config, lanes, ROUNDS, PIECE_SECONDS)
-    with peak_memory() as peak:
-        windows = train_windows(config, seconds)
-    pieces = roofline.median(pieces + roofline.measure(config, lanes, ROUNDS, PIECE_SECONDS))
-    cores = len(os.sched_getaffinity(0))
+    lanes, cores = batch_lanes(config), len(os.sched_getaffinity(0))
+    around = [roofline.measure(config, lanes, ROUNDS, PIECE_SECONDS)]
+    trained: list[list[dict[str, float]]] = []
+    peaks: list[float] = []
+    for _ in range(TURNS):
+        with peak_memory() as peak:
+            trained.append(train_windows(config, seconds))
+        peaks.append(peak.gib)
+        around.append(roofline.measure(config, lanes, ROUNDS, PIECE_SECONDS))
+    rates = [_median(windows, "throughput/agent_steps_per_second") for windows in trained]
+    near = [roofline.median(before + after) for before, after in pairwise(around)]
+    pieces = roofline.median([found for place in around for found in place])
+    windows = [record for records in trained for record in records]
     plan = make_plan(config, load_spec(config))
-    rates = [record["throughput/agent_steps_per_second"] for record in windows]
-    learned = [record["throughput/samples_times_epochs_per_second"] for record in windows]
     agents = [1 if plan.env.turn_based else policy.num_agents for policy in plan.policies]
     return Result(
         work=work,
@@ -167,10 +178,12 @@ def measure(work: str, algo: str, workers: int, envs_per_worker: int, seconds: f
         roofline_torch=pieces.eager(cores),
         roofline_product=pieces.product(cores),
         agent_steps_per_second=statistics.median(rates),
-        windows=rates,
-        learned_per_second=statistics.median(learned),
-        peak_memory_gib=peak.gib,
-        first_update_seconds=windows[-1]["startup/first_update_seconds"],
+        turns=rates,
+        shares_torch=[rate / pieces.eager(cores) for rate, pieces in zip(rates, near, strict=True)],
+        shares_product=[rate / pieces.product(cores) for rate, pieces in zip(rates, near, strict=True)],
+        learned_per_second=_median(windows, "throughput/samples_times_epochs_per_second"),
+        peak_memory_gib=max(peaks),
+        first_update_seconds=_median(windows, "startup/first_update_seconds"),
         scalars={
             name: statistics.mean(record[name] for record in windows)
             for name in windows[0]
@@ -178,6 +191,10 @@ def measure(work: str, algo: str, workers: int, envs_per_worker: int, seconds: f
         },
         busy_before=busy,
     )
+
+
+def _median(windows: list[dict[str, float]], name: str) -> float:
+    return statistics.median(record[name] for record in windows)
 
 
 def train_windows(config: Config, seconds: float, warm_up: float = WARM_UP_SECONDS) -> list[dict[str, float]]:

@@ -9,7 +9,6 @@ from typing import Any
 
 from sfmarl import Config
 from sfmarl.algorithms import get_algorithm
-from sfmarl.config import Placement
 from sfmarl.envs.registry import load_spec
 from sfmarl.run.plan import make_plan
 
@@ -35,8 +34,7 @@ class Work:
     hp: Mapping[str, Any] = field(default_factory=dict)
     """Hyperparameters that make it what it is."""
     stepping_dominates: bool = False
-    """Environments cost more than all the rest: every core steps some. Else one core is left to the learner, and the
-    others act where they step, so that no process takes another's core."""
+    """Environments cost more than all the rest: every core steps some. Else one core is left to the learner."""
 
 
 GATES = "tests/runs/test_learning_matrix.py"
@@ -102,23 +100,21 @@ WORKS: dict[str, Work] = {
 }
 
 
-def arrangement(work: str, cores: int, envs_per_core: int = 64) -> tuple[int, int, Placement]:
-    """Return (rollout workers, environments of each, placement of inference) for a machine of so many cores."""
-    if WORKS[work].stepping_dominates:
-        return max(2, cores), envs_per_core, "worker"
-    workers = max(1, cores - 1)
-    return workers, envs_per_core * max(2, cores) // workers, "local"
+def arrangement(work: str, cores: int, envs_per_core: int = 64) -> tuple[int, int]:
+    """Return (rollout workers, environments of each) for a machine of so many cores."""
+    workers = max(2, cores) if WORKS[work].stepping_dominates else max(1, cores - 1)
+    return workers, envs_per_core * max(2, cores) // workers
 
 
 def configure(work: str, algo: str, workers: int, envs_per_worker: int) -> Config:
     """Return the protocol's settings for one work.
 
-    `workers` = 0: as many as `arrangement` says, with `envs_per_worker` for each core.
+    `workers` = 0: as many as `arrangement` says, with `envs_per_worker` for each core. They act where they step, so
+    that no process takes another's core.
     """
     about = WORKS[work]
-    chosen, envs, inference = arrangement(work, len(os.sched_getaffinity(0)), envs_per_worker)
     if workers == 0:
-        workers, envs_per_worker = chosen, envs
+        workers, envs_per_worker = arrangement(work, len(os.sched_getaffinity(0)), envs_per_worker)
     preset = about.algo or algo
     hp = replace(get_algorithm(preset).hyperparameters(), epochs=1, minibatches=1, target_kl=0.0, **about.hp)
     return Config(
@@ -131,7 +127,7 @@ def configure(work: str, algo: str, workers: int, envs_per_worker: int) -> Confi
         num_workers=workers,
         num_envs_per_worker=envs_per_worker,
         num_splits=1,
-        inference=inference,
+        inference="local",
         rollout=32,
         batch_size=about.batch_size,
         eval_env_steps=0,

@@ -36,12 +36,11 @@ class Meters(Callback):
         self._learned.set(round(self._total))
 
 
-def main(work: str, run_dir: str, workers: str, envs_per_worker: str, inference: str) -> None:
+def main(work: str, run_dir: str, workers: str, envs_per_worker: str) -> None:
     """Train."""
     register_callback("meters", Meters)
     config = configure(work, "appo", int(workers), int(envs_per_worker))
     config.callbacks, config.log_seconds, config.run_dir = ("meters",), RECORD_SECONDS, Path(run_dir)
-    config.inference = inference
     config.device = "cpu"  # where the peers are
     train(config)
 

@@ -63,9 +63,7 @@ SYSTEMS = {
         "sfmarl appo",
         "drive_sfmarl",
         None,
-        lambda work, cores: dict(
-            zip(("workers", "envs per worker", "inference"), arrangement(work.name, cores), strict=True)
-        ),
+        lambda work, cores: dict(zip(("workers", "envs per worker"), arrangement(work.name, cores), strict=True)),
     ),
     "sf-arrays": System(
         "Sample Factory APPO, batched, array adapter",
