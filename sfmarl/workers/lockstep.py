@@ -47,7 +47,7 @@ class LockstepSplit:
         self.env = env
         self.blocks = blocks
         infos = env.infos if isinstance(env, Informative) else None
-        self.episodes = EpisodeLog(env.num_envs, env.spec.num_agents, infos, shaped=bool(shaping))
+        self.episodes = EpisodeLog(env.num_envs, env.spec.num_agents, infos, bool(shaping), route.identity)
         self.env_steps = 0
         """Env-steps taken: phantom steps are none."""
         self.agent_steps = 0

@@ -52,7 +52,8 @@ class TurnSplit:
         self.envs = envs
         self.blocks = blocks
         infos = envs[0].infos if isinstance(envs[0], Informative) else None
-        self.episodes = EpisodeLog(len(envs), spec.num_agents, infos, shaped=bool(shaping))
+        self._seating = seating or HomeSeating(range(len(spec.teams)))
+        self.episodes = EpisodeLog(len(envs), spec.num_agents, infos, bool(shaping), self._seating.identity)
         self.env_steps = 0
         """Turns taken."""
         self.agent_steps = 0
@@ -69,7 +70,6 @@ class TurnSplit:
         self._versions = [-1] * len(blocks)
         self._max_policy_lag = max_policy_lag
         self._sync = sync
-        self._seating = seating or HomeSeating(range(len(spec.teams)))
         self._scratch = {seat.spec.seat: seat for seat in scratch}
         self._scripts = scripts or {}
         self._first_agent = np.cumsum([0] + [len(team.agents) for team in spec.teams]).tolist()
