@@ -74,6 +74,14 @@ def resolve_players(config: Config, env: EnvSpec) -> dict[str, Player]:
     return players
 
 
+def learning_player(config: Config, name: str) -> Learning:
+    """Return how the policy `name` learns. Raises UsageError for unknown settings, and for one that does not learn."""
+    player = _player(config, name, config.players.get(name, {}))
+    if not isinstance(player, Learning):
+        raise UsageError(f"players: {name!r} has to learn.")
+    return player
+
+
 def learning_teams(config: Config, env: EnvSpec) -> list[TeamSpec]:
     """Return the teams of `env` whose policy learns, in their order."""
 

@@ -24,7 +24,7 @@ class MatchSeating:
 
     def __init__(self, table: MatchTable, worker: int, home: int, envs: int, seats: int, seed: int) -> None:
         """`worker` draws; `home` is the learning player of the split's envs."""
-        self.generator = np.random.default_rng(seed)
+        self.generators = (np.random.default_rng(seed),)
         self.identity = np.full((envs, seats), LIVE - home, np.int64)
         """[E, seats] int64: who sits where in the running matches (`LIVE`)."""
         self._table, self._worker, self._home, self._seats = table, worker, home, seats
@@ -38,7 +38,7 @@ class MatchSeating:
         """See Seating."""
         if self._table.version != self._version:
             self._refresh()
-        matches, rng = self._matches, self.generator
+        matches, rng = self._matches, self.generators[0]
         if len(matches.evaluation) and rng.random() < matches.evaluation_share:
             columns = matches.evaluation[rng.integers(len(matches.evaluation))].tolist()
             learns = [False] * self._seats
@@ -61,7 +61,7 @@ class MatchSeating:
 
     def _next_seat(self) -> int:
         if not self._round:
-            self._round = self.generator.permutation(self._seats).tolist()
+            self._round = self.generators[0].permutation(self._seats).tolist()
         return self._round.pop()
 
     def _identity(self, column: int) -> int:

@@ -48,10 +48,11 @@ class HomeRoute:
 
     def __init__(self, seats: Sequence[Block | Bystander]) -> None:
         self._seats = seats
-        self.scripts: list[Acts] = [s.script for s in seats if isinstance(s, Bystander) and s.script is not None]
-        """Who acts here, in the order of their seats."""
+        scripts: list[Acts] = [s.script for s in seats if isinstance(s, Bystander) and s.script is not None]
         self.identity = None
         """See Seating."""
+        self.generators = [script.generator for script in scripts]
+        """Of everything that is drawn here."""
 
     def obs_rows(self, ring: int, step: int) -> list[ObsRows]:
         """Return where the environment writes each seat's observations of (ring, step)."""
@@ -87,8 +88,8 @@ class SeatRoute:
     ) -> None:
         """`scripts` are the players that act here, by (number among those that do not learn, seat)."""
         self._scripts = scripts or {}
-        self.scripts: list[Acts] = list(self._scripts.values())
         self.identity = seating.identity
+        self.generators = [*seating.generators, *(script.generator for script in self._scripts.values())]
         self._blocks = blocks
         self._scratch = scratch
         self._seating = seating

@@ -41,11 +41,17 @@ class Seating(Protocol):
         """Who sits where in the running matches, int64 [E, seats]: the same array always. None without a league."""
         ...
 
+    @property
+    def generators(self) -> Sequence[np.random.Generator]:
+        """What it draws from: none if nothing is random."""
+        ...
+
 
 class HomeSeating:
     """Every player at home, always."""
 
     identity = None
+    generators = ()
 
     def __init__(self, players: Sequence[int]) -> None:
         """`players` has one entry per seat."""

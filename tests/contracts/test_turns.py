@@ -145,6 +145,7 @@ class Alternating:
     """White and black swap at every episode; at every third the second seat is a frozen player's."""
 
     identity = None
+    generators = ()
 
     def __init__(self):
         self.drawn = {}
