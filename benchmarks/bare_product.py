@@ -14,17 +14,25 @@ from torch import nn
 from sfmarl.algorithms import get_algorithm
 from sfmarl.algorithms.base import Batch
 from sfmarl.algorithms.ppo import PPO
-from sfmarl.models.acting import make_acting
+from sfmarl.models.acting import Acting, make_acting
 from sfmarl.models.recurrence import Memory
 from sfmarl.specs import PolicySpec
 
 
-def forward_product_work(spec: PolicySpec, algo: str, hp: Any, agents: int, turn_based: bool = False) -> Bare:
+def forward_product_work(
+    spec: PolicySpec,
+    algo: str,
+    hp: Any,
+    agents: int,
+    turn_based: bool = False,
+    make: Callable[..., Acting] = make_acting,
+) -> Bare:
     """Return one pass of the inference worker's own actor on `FORWARD_ROWS` rows, normalisation and ids included.
 
-    `agents` are those of a lane; where turns alternate its rows say whose they are.
+    `agents` are those of a lane; where turns alternate its rows say whose they are. `make` has the signature of
+    `make_acting`.
     """
-    acting = make_acting(get_algorithm(algo).cls.build_actor(spec, hp), spec, torch.device("cpu"), seed=0)
+    acting = make(get_algorithm(algo).cls.build_actor(spec, hp), spec, torch.device("cpu"), 0)
     joint = -(-FORWARD_ROWS // agents)
     obs = random_obs(spec, (joint, agents)).numpy().astype(spec.obs.dtype)
     mask = random_masks(spec, (joint, agents))

@@ -34,6 +34,7 @@ from sfmarl import Config
 from sfmarl.errors import UsageError
 from sfmarl.run.plan import resolve_workers
 from sfmarl.run.runner import check_run
+from sfmarl.user_code import import_user_code
 
 HERE = Path(__file__).resolve().parent
 WARM_UP_SECONDS = 6.0
@@ -51,7 +52,9 @@ def main() -> None:
     for series in wanted:
         for x in series.xs:
             try:
-                check_run(series.config(x))
+                config = series.config(x)
+                import_user_code(config.imports)
+                check_run(config)
             except UsageError as error:
                 parser.error(f"{series.curve}, {x}: {error}")
     args.results.mkdir(parents=True, exist_ok=True)

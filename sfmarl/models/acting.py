@@ -2,8 +2,8 @@
 
 Inference workers and evaluation use nothing else. Weights arrive as one flat float32 vector: `flatten_into` writes it
 on the learner's side, `Acting.load` takes it over in place. `make_acting` chooses the implementation: plain NumPy for
-small categorical policies on the CPU (2-3 times cheaper than eager torch at these batch sizes), torch for everything
-else.
+small categorical policies on the CPU, with a GRU or without (2-3 times cheaper than eager torch at these batch sizes),
+torch for everything else.
 """
 
 from __future__ import annotations
@@ -51,8 +51,9 @@ class Acting(Protocol):
         until the next call. With `takes_parts`, obs and action_mask may each be several arrays whose rows follow each
         other; they are copied to where the policy computes and may be written again when this returns.
 
-        A recurrent actor also needs `rnn_state` float32 [B, A, S], made by `new_state`, which is overwritten with what
-        it remembers now, and `is_first` bool [B, A]: rows whose life begins, for which it forgets first.
+        A recurrent actor also needs `rnn_state` float32 [B, A, S], made by `new_state` or contiguous like that, which
+        is overwritten with what it remembers now, and `is_first` bool [B, A]: rows whose life begins, for which it
+        forgets first.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""The fast path: a categorical MLP policy in plain NumPy, without allocation per call.
+"""The fast path: a categorical MLP policy, with a GRU or without, in plain NumPy, without allocation per call.
 
 A tanh network is computed as the sigmoid network that equals it, tanh(x) = 2 sigmoid(2 x) - 1, with the factors and the
 shift moved into the weights once per load; the sigmoid is torch's, which is faster than NumPy's tanh.
@@ -10,40 +10,39 @@ G = 1 with one parameter set, else one group per agent, or per set when `agent_i
 
 from __future__ import annotations
 
-import math
-from itertools import accumulate, pairwise
-
 import numpy as np
 import torch
+from torch import Tensor
 
 from sfmarl.models.actor import Actor
-from sfmarl.models.distributions import ILLEGAL
+from sfmarl.models.buffers import Buffers
+from sfmarl.models.drawing_numpy import CategoricalDraw
+from sfmarl.models.gru_numpy import GruStep
 from sfmarl.models.normaliser import CLIP
 from sfmarl.specs import PolicySpec
 
 
 class NumpyActing:
-    """`Acting` for discrete and multi-discrete MLP policies on the CPU."""
+    """`Acting` for discrete and multi-discrete MLP policies on the CPU; with one parameter set also with a GRU."""
 
-    state_size = 0
     takes_parts = False
 
     @staticmethod
     def supports(actor: Actor) -> bool:
         """Whether this implementation covers `actor`."""
-        network = actor.network
-        plain = network.conv is None and network.recurrence is None and not network.layer_norm
-        return plain and network.precision == "float32" and actor.spec.action.kind != "continuous"
+        network, memory = actor.network, actor.network.recurrence
+        plain = network.conv is None and not network.layer_norm and network.precision == "float32"
+        remembers = memory is None or (memory.kind == "gru" and network.num_sets == 1)
+        return plain and remembers and actor.spec.action.kind != "continuous"
 
     def __init__(self, actor: Actor, spec: PolicySpec, seed: int) -> None:
         network = actor.network
         self._spec = spec
         self.generator = np.random.Generator(np.random.SFC64(seed))
-        self._work: dict[str, np.ndarray] = {}
+        self._buffers = Buffers()
+        self._draw = CategoricalDraw(spec.action.nvec, self.generator, self._buffers)
         self._tanh = network.activation == "tanh"
         self._num_sets, self._sets = network.num_sets, np.array(network.parameter_set)
-        offsets = (0, *accumulate(spec.action.nvec))
-        self._components = [slice(a, b) for a, b in pairwise(offsets)]
 
         state = actor.state_dict()
         self._flat = np.zeros(sum(tensor.numel() for tensor in state.values()), np.float32)
@@ -64,12 +63,16 @@ class NumpyActing:
             self._weights = [np.empty((groups, *w.shape[1:]), np.float32) for w in self._set_weights]
             self._biases = [np.empty((groups, *b.shape[1:]), np.float32) for b in self._set_biases]
         self._agent_bias = None if self._ids is None else np.empty_like(self._ids)
+        self.state_size = actor.state_size
+        self._gru = GruStep(views, "network.recurrence", self._buffers) if actor.state_size else None
 
     def load(self, flat: np.ndarray) -> None:
         """See `Acting.load`."""
         np.copyto(self._flat, flat)
         if self._tanh:
             self._to_sigmoid()
+        if self._gru is not None:
+            self._gru.fold(from_sigmoid=self._tanh and len(self._set_weights) > 1)
         if self._gathered:
             for i in range(len(self._weights)):
                 np.take(self._set_weights[i], self._sets, axis=0, out=self._weights[i])
@@ -81,7 +84,8 @@ class NumpyActing:
         """Rewrite the weights so that each hidden layer ends in a sigmoid s, whose 2 s - 1 is the layer's tanh."""
         last = len(self._set_weights) - 1
         for i, (weights, biases) in enumerate(zip(self._set_weights, self._set_biases, strict=True)):
-            if i > 0:
+            # what a GRU remembers is no sigmoid: the head takes it as it is
+            if i > 0 and (i < last or self._gru is None):
                 biases -= weights.sum(axis=1)
                 weights *= 2.0
             if i < last:
@@ -96,52 +100,53 @@ class NumpyActing:
         action_mask: np.ndarray | None = None,
         agent_index: np.ndarray | None = None,
         greedy: bool = False,
-        rnn_state: None = None,
+        rnn_state: Tensor | None = None,
         is_first: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """See `Acting.act`."""
+        if self.state_size and (rnn_state is None or is_first is None):
+            raise ValueError("a recurrent policy needs rnn_state (see new_state) and is_first")
         b, a = obs.shape[:2]
         by_agent = self._num_sets > 1 and agent_index is None
-        logits = self._logits(self._inputs(obs), agent_index)
+        logits = self._logits(self._inputs(obs), agent_index, rnn_state, is_first)
         if action_mask is not None:
             # [B, A, n] -> [G, n, M]
             mask = action_mask.transpose(1, 2, 0) if by_agent else action_mask.reshape(b * a, -1).T[None]
-            self._mask(logits, mask)
-        action = self._buffer("action", b, a, len(self._components), dtype=np.int32)
-        log_prob = self._buffer("log_prob", b, a)
+            self._draw.forbid(logits, mask)
+        action = self._buffers("action", b, a, len(self._spec.action.nvec), dtype=np.int32)
+        log_prob = self._buffers("log_prob", b, a)
         # the same buffers seen as the logits' rows [G, M]
         action_rows = action.transpose(1, 0, 2) if by_agent else action.reshape(1, b * a, -1)
         log_prob_rows = log_prob.T if by_agent else log_prob.reshape(1, b * a)
-        self._draw(logits, greedy, action_rows, log_prob_rows)
+        self._draw.draw(logits, greedy, action_rows, log_prob_rows)
         return (action[..., 0] if self._spec.action.kind == "discrete" else action), log_prob
 
-    def new_state(self, rows: int, agents: int) -> None:
+    def new_state(self, rows: int, agents: int) -> Tensor | None:
         """See `Acting.new_state`."""
-
-    def _buffer(self, name: str, *shape: int, dtype: type = np.float32) -> np.ndarray:
-        """Return a contiguous work array of `shape`; its memory grows and is never freed."""
-        size = math.prod(shape)
-        memory = self._work.get(name)
-        if memory is None or memory.size < size:
-            memory = self._work[name] = np.empty(size, dtype)
-        return memory[:size].reshape(shape)
+        return torch.zeros((rows, agents, self.state_size)) if self.state_size else None
 
     def _inputs(self, obs: np.ndarray) -> np.ndarray:
         """Return the network's input float32 [B, A, F]."""
         b, a = obs.shape[:2]
         if self._mean is None:
-            if obs.dtype == np.float32 and obs.flags.c_contiguous:
+            if obs.dtype == np.float32 and obs.flags.carray:
                 return obs.reshape(b, a, -1)
-            x = self._buffer("x", *obs.shape)
+            x = self._buffers("x", *obs.shape)
             np.copyto(x, obs, casting="unsafe")
         else:
-            x = self._buffer("x", *obs.shape)
+            x = self._buffers("x", *obs.shape)
             np.subtract(obs, self._mean, out=x, casting="unsafe", dtype=np.float32)
             np.multiply(x, self._inv_std, out=x)
             np.clip(x, -CLIP, CLIP, out=x)
         return x.reshape(b, a, -1)
 
-    def _logits(self, x: np.ndarray, agent_index: np.ndarray | None) -> np.ndarray:
+    def _logits(
+        self,
+        x: np.ndarray,
+        agent_index: np.ndarray | None,
+        rnn_state: Tensor | None,
+        is_first: np.ndarray | None,
+    ) -> np.ndarray:
         """Return logits [G, P, M] of inputs [B, A, F]; a row's place in M is its place in (B, A), or B if G = A."""
         b, a, width = x.shape
         if self._num_sets == 1:
@@ -155,7 +160,7 @@ class NumpyActing:
         weights, biases = (self._set_weights, self._set_biases) if every_set else (self._weights, self._biases)
         last = len(weights) - 1
         for i in range(last):
-            h = self._buffer(f"h{i}", groups, rows, weights[i].shape[-1])
+            h = self._buffers(f"h{i}", groups, rows, weights[i].shape[-1])
             np.matmul(x, weights[i], out=h)
             if i == 0 and self._ids is not None:
                 self._add_first_bias(h, b, a, agent_index)
@@ -166,7 +171,12 @@ class NumpyActing:
             else:
                 np.maximum(h, 0.0, out=h)
             x = h
-        logits = self._buffer("logits", groups, weights[last].shape[-1], rows)
+        if self._gru is not None:
+            # a view, which the step overwrites
+            state = rnn_state.view(rows, self.state_size).numpy()
+            self._gru(x[0], state, is_first.reshape(rows))
+            x = state[None]
+        logits = self._buffers("logits", groups, weights[last].shape[-1], rows)
         np.matmul(weights[last].transpose(0, 2, 1), x.transpose(0, 2, 1), out=logits)
         if last == 0 and self._ids is not None:
             # a policy without hidden layers: its only layer is the first one
@@ -194,42 +204,3 @@ class NumpyActing:
                 np.add(h, np.tile(self._agent_bias, (b, 1)), out=h)
             else:
                 np.add(by_agent, self._agent_bias, out=by_agent)
-
-    def _mask(self, logits: np.ndarray, mask: np.ndarray) -> None:
-        """Write ILLEGAL where `mask` [G, P, M] is False, unless a component has no legal action at all."""
-        illegal = self._buffer("illegal", *logits.shape, dtype=np.bool_)
-        for part in self._components:
-            bad = illegal[:, part]
-            legal = mask[:, part]
-            np.logical_not(legal, out=bad)
-            np.logical_and(bad, legal.any(axis=1, keepdims=True), out=bad)
-        np.copyto(logits, ILLEGAL, where=illegal)
-
-    def _draw(self, logits: np.ndarray, greedy: bool, action: np.ndarray, log_prob: np.ndarray) -> None:
-        """Write actions [G, M, K] and log-probabilities [G, M] of logits [G, P, M], which are overwritten."""
-        groups, width, rows = logits.shape
-        place = np.arange(rows) + np.arange(groups)[:, None] * (width * rows)
-        uniform = self._buffer("uniform", len(self._components), groups, rows)
-        if not greedy:
-            self.generator.random(out=uniform, dtype=np.float32)
-        chosen = self._buffer("chosen", groups, rows)
-        for k, part in enumerate(self._components):
-            p = logits[:, part]
-            np.subtract(p, p.max(axis=1, keepdims=True), out=p)
-            np.exp(p, out=p)
-            cdf = np.cumsum(p, axis=1, out=self._buffer("cdf", *p.shape))
-            total = cdf[:, -1]
-            if greedy:
-                index = p.argmax(axis=1)
-            else:
-                # strictly below the total, so that the first cdf above it belongs to an action of positive probability
-                level = np.minimum(uniform[k] * total, np.nextafter(total, np.float32(0.0)))
-                index = (cdf <= level[:, None]).sum(axis=1)
-            action[:, :, k] = index
-            np.take(logits.reshape(-1), place + (index + part.start) * rows, out=chosen, mode="clip")
-            np.divide(chosen, total, out=chosen)
-            np.log(chosen, out=chosen)
-            if k == 0:
-                log_prob[...] = chosen
-            else:
-                log_prob += chosen

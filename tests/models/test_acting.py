@@ -91,7 +91,13 @@ def test_implementations_are_chosen_by_what_they_cover():
     )
     assert chosen(policy_spec("discrete")) is NumpyActing
     assert chosen(policy_spec("multi_discrete")) is NumpyActing
+    assert chosen(policy_spec("discrete"), rnn="gru") is NumpyActing
     assert chosen(policy_spec("continuous")) is TorchActing
+    assert chosen(policy_spec("continuous"), rnn="gru") is TorchActing
+    assert chosen(policy_spec("discrete"), rnn="lstm") is TorchActing
+    assert chosen(policy_spec("discrete", sets=SETS["none"]), rnn="gru") is TorchActing
+    assert chosen(policy_spec("discrete"), rnn="gru", layer_norm=True) is TorchActing
+    assert chosen(policy_spec("discrete"), rnn="gru", precision="bfloat16") is TorchActing
     assert chosen(policy_spec("discrete"), layer_norm=True) is TorchActing
     assert chosen(image) is TorchActing
 

@@ -7,12 +7,16 @@ import pytest
 import torch
 from torch import nn
 
-from sfmarl.models.acting import make_acting
+from sfmarl.models.acting import flat_size, flatten_into, make_acting
+from sfmarl.models.acting_numpy import NumpyActing
+from sfmarl.models.acting_torch import TorchActing
 from sfmarl.models.actor import Actor
 from sfmarl.models.encoders import NetConfig, SetNetwork
 from sfmarl.models.recurrence import Memory, Recurrence
-from tests.algorithms.synthetic_batches import policy_spec
+from tests.algorithms.synthetic_batches import policy_spec, random_mask
+from tests.models.test_acting import lively_actor
 
+CPU = torch.device("cpu")
 KINDS = ["gru", "lstm"]
 T, N, F, H = 6, 3, 4, 5
 
@@ -127,27 +131,84 @@ def test_state_after_a_chosen_row(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("action", ["discrete", "continuous"])
-def test_acting_step_by_step_is_what_learning_unrolls(kind, action):
-    spec = policy_spec(action)
-    actor = Actor(spec, NetConfig(hidden=(8,), rnn=kind, rnn_size=H))
-    acting = make_acting(actor, spec, "cpu", 0)
-    obs = np.random.default_rng(0).normal(size=(T, N, 3, 5)).astype(np.float32)
-    is_first = np.random.default_rng(1).random((T, N, 3)) < 0.3
-    start = torch.randn(N, 3, acting.state_size)
+@pytest.mark.parametrize("sets", [(0, 0, 0), (0, 1, 2), (0, 1, 0)], ids=["full", "none", "roles"])
+def test_acting_step_by_step_is_what_learning_unrolls(kind, action, sets):
+    spec = policy_spec(action, sets=sets)
+    actor = lively_actor(spec, hidden=(8,), rnn=kind, rnn_size=H)
+    assert_acts_as_it_learns(make_acting(actor, spec, "cpu", 0), actor, spec)
+
+
+@pytest.mark.parametrize("make", [NumpyActing, lambda *args: TorchActing(args[0], args[1], CPU, args[2])])
+@pytest.mark.parametrize("indexed", [False, True], ids=["columns", "indexed"])
+@pytest.mark.parametrize("masked", [False, True], ids=["", "masked"])
+@pytest.mark.parametrize("action", ["discrete", "multi_discrete"])
+@pytest.mark.parametrize(
+    "config",
+    [{}, {"activation": "relu"}, {"hidden": ()}, {"hidden": (), "normalise_obs": False, "agent_id": False}],
+    ids=lambda config: "-".join(config),
+)
+def test_both_implementations_of_a_gru_act_as_it_learns(make, config, action, masked, indexed):
+    spec = policy_spec(action, masked=masked)
+    actor = lively_actor(spec, **{"hidden": (8, 7), "rnn": "gru", "rnn_size": H, **config})
+    acting = make(actor, spec, 0)
+    flat = np.empty(flat_size(actor), np.float32)
+    flatten_into(actor, flat)
+    for _ in range(2):  # weights that are rewritten at each load are so from what is loaded
+        acting.load(flat)
+    assert_acts_as_it_learns(acting, actor, spec, indexed)
+
+
+def assert_acts_as_it_learns(acting, actor, spec, indexed=False) -> None:
+    """Actions drawn step by step have the log-probabilities, and leave the state, that unrolling gives."""
+    rng = np.random.default_rng(0)
+    agents = 2 if indexed else 3
+    rows = (T, N, agents)
+    obs = rng.normal(size=(*rows, 5)).astype(np.float32)
+    mask = random_mask(rng, rows, spec.action.nvec) if spec.has_mask else None
+    index = rng.integers(3, size=rows[1:]) if indexed else None
+    is_first = rng.random(rows) < 0.3
+    assert is_first.any((1, 2)).sum() > 1 and not is_first.all()
+    start = torch.randn((*rows[1:], acting.state_size), generator=generator())
+    start[torch.from_numpy(is_first[0])] = float("nan")
     state, taken, said = start.clone(), [], []
     for t in range(T):
-        move, log_prob = acting.act(obs[t], rnn_state=state, is_first=is_first[t])
+        move, log_prob = acting.act(
+            obs[t], None if mask is None else mask[t], index, t % 2 == 1, rnn_state=state, is_first=is_first[t]
+        )
         taken.append(torch.from_numpy(move.copy()))
         said.append(torch.from_numpy(log_prob.copy()))
     memory = Memory(start, torch.from_numpy(is_first))
-    log_prob, _ = actor.evaluate(actor.prepare(torch.from_numpy(obs)), torch.stack(taken), memory=memory)
-    torch.testing.assert_close(log_prob, torch.stack(said))
-    torch.testing.assert_close(state, actor.unroll(actor.prepare(torch.from_numpy(obs)), memory)[1])
+    whose = None if index is None else torch.from_numpy(index)
+    prepared = actor.prepare(torch.from_numpy(obs))
+    with torch.no_grad():
+        log_prob, _ = actor.evaluate(
+            prepared, torch.stack(taken), None if mask is None else torch.from_numpy(mask), whose, memory
+        )
+        torch.testing.assert_close(torch.stack(said), log_prob, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(state, actor.unroll(prepared, memory, whose)[1])
 
 
-def test_a_recurrent_policy_does_not_act_without_its_memory():
+def test_a_gru_whose_batch_grows_and_shrinks_mixes_no_rows():
+    spec = policy_spec(agents=1)
+    actor = lively_actor(spec, rnn="gru")
+    acting = make_acting(actor, spec, "cpu", 0)
+    assert isinstance(acting, NumpyActing)
+    obs = np.random.default_rng(0).normal(size=(40, 1, 5)).astype(np.float32)
+    never = np.zeros((40, 1), bool)
+    whole = torch.randn((40, 1, acting.state_size), generator=generator())
+    start = whole.clone()
+    expected = acting.act(obs, greedy=True, rnn_state=whole, is_first=never)[1].copy()
+    for rows in (slice(3, 5), slice(0, 40), slice(39, 40)):
+        state = start[rows].clone()
+        _, log_prob = acting.act(obs[rows], greedy=True, rnn_state=state, is_first=never[rows])
+        np.testing.assert_allclose(log_prob, expected[rows], rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(state, whole[rows])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_recurrent_policy_does_not_act_without_its_memory(kind):
     spec = policy_spec()
-    acting = make_acting(Actor(spec, NetConfig(rnn="gru")), spec, "cpu", 0)
+    acting = make_acting(Actor(spec, NetConfig(rnn=kind)), spec, "cpu", 0)
     with pytest.raises(ValueError, match="new_state"):
         acting.act(np.zeros((2, 3, 5), np.float32))
 
