@@ -15,6 +15,7 @@ from sfmarl.algorithms import get_algorithm
 from sfmarl.envs.registry import make_envs
 from sfmarl.envs.script import ScriptedPlayer
 from sfmarl.envs.turns import TurnEnv
+from sfmarl.envs.vector_turns import TurnVectorEnv
 from sfmarl.errors import RunError
 from sfmarl.memory.block import Block
 from sfmarl.memory.device_weights import DeviceWeightsReader, DeviceWeightsWriter
@@ -31,6 +32,7 @@ from sfmarl.workers.routing import Bystander, HomeRoute
 from sfmarl.workers.seating import HomeSeating, frozen
 from sfmarl.workers.shaping import Shaping
 from sfmarl.workers.turns import TurnSplit
+from sfmarl.workers.vector_turns import VectorTurnSplit
 
 Report = Callable[[str, Any], None]
 """Sends (kind, payload) to the main process."""
@@ -62,7 +64,7 @@ def build_rollout(
         envs = make_envs(config, spec.envs_per_split, seeds)
         scripts = _scripts(plan, index, split)
         shaping = [Shaping(config.reward, block) for block in blocks] if config.reward else []
-        if isinstance(envs, list):
+        if isinstance(envs, list | TurnVectorEnv):
             splits.append(_turns(plan, plane, envs, blocks, scripts, shaping, generation, seeds))
         else:
             route = HomeRoute(_seats(plan, plane, blocks, scripts))
@@ -107,16 +109,18 @@ def _seats(
 def _turns(
     plan: RunPlan,
     plane: DataPlane,
-    envs: list[TurnEnv],
+    envs: list[TurnEnv] | TurnVectorEnv,
     blocks: Sequence[Block],
     scripts: Mapping[tuple[int, int], ScriptedPlayer],
     shaping: Sequence[Shaping],
     generation: int,
     seeds: Sequence[int],
-) -> TurnSplit:
+) -> TurnSplit | VectorTurnSplit:
     block_of_seat = {block.spec.seat: index for index, block in enumerate(blocks)}
     home = [block_of_seat.get(seat, policy) for seat, policy in enumerate(plan.plane.policy_of_team)]
-    return TurnSplit(
+    # a game that is stepped together was given its seeds when it was built
+    build = VectorTurnSplit if isinstance(envs, TurnVectorEnv) else partial(TurnSplit, seeds=seeds)
+    return build(
         envs,
         blocks,
         generation,
@@ -127,7 +131,6 @@ def _turns(
         scratch=plane.scratch(blocks[0].spec.worker, blocks[0].spec.split),
         scripts=scripts,
         shaping=shaping,
-        seeds=seeds,
     )
 
 

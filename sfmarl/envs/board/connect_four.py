@@ -28,6 +28,7 @@ _COLUMN_BITS = ROWS + 1
 _DIRECTIONS = np.array([1, _COLUMN_BITS - 1, _COLUMN_BITS, _COLUMN_BITS + 1], np.uint64)[:, None]
 """Up, down to the right, right, up to the right."""
 _TWICE = 2 * _DIRECTIONS
+_LOWEST_BIT = _COLUMN_BITS * np.arange(COLUMNS)
 
 
 class ConnectFour(BoardGame):
@@ -53,12 +54,22 @@ class ConnectFour(BoardGame):
         super().reset(envs)
         self._height[envs] = 0
 
-    def place(self, envs: np.ndarray, actions: np.ndarray, choice: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    @property
+    def cells(self) -> Sequence[int]:
+        """See `BoardGame.cells`."""
+        return [
+            (ROWS - 1 - row) * COLUMNS + column if row < ROWS else 0
+            for column in range(COLUMNS)
+            for row in range(_COLUMN_BITS)
+        ]
+
+    def place(self, actions: np.ndarray, choice: np.ndarray) -> np.ndarray:
         """See `BoardGame.place`: a stone falls onto those that lie in its column."""
         height = self._flat_height[choice]
-        self._flat_height[choice] = height + 1
-        self._flat_legal[choice] = height < ROWS - 1
-        return (ROWS - 1 - height) * COLUMNS + actions, actions * _COLUMN_BITS + height
+        higher = height + 1
+        self._flat_height[choice] = higher
+        self._flat_legal[choice] = higher < ROWS
+        return _LOWEST_BIT[actions] + height
 
     def lines(self, stones: np.ndarray) -> np.ndarray:
         """See `BoardGame.lines`."""

@@ -50,15 +50,27 @@ class BoardGame(ABC):
         self._legal = np.ones((num_envs, self.choices), bool)
         self._placed = np.zeros(num_envs, np.int64)
         self._planes = np.zeros((2, num_envs, rows, columns, 2), np.int8)
-        # flat views, because one index is cheaper than several
+        # flat views and tables: one index is cheaper than several, and looking up is cheaper than computing
         self._flat_stones, self._flat_legal = self._stones.reshape(-1), self._legal.reshape(-1)
         self._flat_planes = self._planes.reshape(-1)
+        cells, half = np.array(self.cells), self._planes[0].size
+        self._bit = _ONE << np.arange(len(cells), dtype=np.uint64)
+        self._entry = 2 * cells
+        self._first_choice = np.arange(num_envs) * self.choices
+        self._first_entry = np.arange(num_envs) * (rows * columns * 2)
+        self._stones_of = np.array([0, num_envs])
+        self._own_plane, self._other_plane = np.array([0, half]), np.array([half + 1, 1])
+
+    @property
+    @abstractmethod
+    def cells(self) -> Sequence[int]:
+        """The cell of each bit, counted row by row from the top left; 0 where a bit stands for none."""
 
     @abstractmethod
-    def place(self, envs: np.ndarray, actions: np.ndarray, choice: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return (cell, bit number), int64 [n] each, of the stones that legal `actions` place, and note what is legal.
+    def place(self, actions: np.ndarray, choice: np.ndarray) -> np.ndarray:
+        """Return the bit, int64 [n], of the stone that each legal action places, and note what stays legal.
 
-        Cells count row by row from the top left. `choice` [n] points into the flat table of legal actions [E, choices].
+        `choice` int64 [n] says where the actions lie in the flat table [E, choices] of legal ones.
         """
 
     @abstractmethod
@@ -84,34 +96,28 @@ class BoardGame(ABC):
     def act(self, envs: np.ndarray, actions: np.ndarray) -> TurnOutcome:
         """See `TurnVectorEnv.act`. Raises RunError for a move that is not legal."""
         seat = self.seat[envs]
-        choice = envs * self.choices + actions
-        if not self._flat_legal[choice].all():
-            self._refuse(envs, actions, choice)
-        cell, bit = self.place(envs, actions, choice)
-        self._show(envs, seat, cell)
-        own = seat * self.num_envs + envs
-        stones = self._flat_stones[own] | _ONE << bit.astype(np.uint64)
+        choice = self._first_choice[envs] + actions
+        legal = self._flat_legal[choice]
+        if not legal.all():
+            self._refuse(envs, actions, legal)
+        bit = self.place(actions, choice)
+        entry = self._first_entry[envs] + self._entry[bit]
+        self._flat_planes[self._own_plane[seat] + entry] = 1
+        self._flat_planes[self._other_plane[seat] + entry] = 1
+        own = self._stones_of[seat] + envs
+        stones = self._flat_stones[own] | self._bit[bit]
         self._flat_stones[own] = stones
         placed = self._placed[envs] + 1
         self._placed[envs] = placed
-        self.seat[envs] = 1 - seat
+        self.seat[envs] = _NEXT[seat]
         won = self.lines(stones)
         reward = np.zeros((len(envs), 2), np.float32)
-        # +1 for who moved: seat 0 gets 1 - 2 seat
-        np.multiply(won, 1 - 2 * seat, out=reward[:, 0], casting="unsafe")
-        np.negative(reward[:, 0], out=reward[:, 1])
+        if (winners := won.nonzero()[0]).size:
+            reward[winners] = _WINS[seat[winners]]
         return TurnOutcome(reward, won | (placed == self.shape[0] * self.shape[1]), np.zeros(len(envs), bool))
 
-    def _show(self, envs: np.ndarray, seat: np.ndarray, cell: np.ndarray) -> None:
-        """Add the stones to the planes of both seats."""
-        cells = self.shape[0] * self.shape[1]
-        half = self.num_envs * cells * 2
-        at = (envs * cells + cell) * 2
-        self._flat_planes[seat * half + at] = 1
-        self._flat_planes[(1 - seat) * half + at + 1] = 1
-
-    def _refuse(self, envs: np.ndarray, actions: np.ndarray, choice: np.ndarray) -> None:
-        bad = int(np.flatnonzero(~self._flat_legal[choice])[0])
+    def _refuse(self, envs: np.ndarray, actions: np.ndarray, legal: np.ndarray) -> None:
+        bad = int(np.flatnonzero(~legal)[0])
         raise RunError(f"{self.name}, copy {envs[bad]}: action {actions[bad]} is not legal; see its action mask.")
 
     def board(self, env: int) -> np.ndarray:
@@ -140,3 +146,6 @@ class BoardGame(ABC):
 
 
 _ONE = np.uint64(1)
+_NEXT = np.array([1, 0])
+_WINS = np.array([[1, -1], [-1, 1]], np.float32)
+"""Rewards of both seats when each of them wins."""

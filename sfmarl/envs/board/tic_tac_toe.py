@@ -43,10 +43,15 @@ class TicTacToe(BoardGame):
         board=(60, 60, 60), empty=(240, 238, 230), stones=((40, 90, 170), (190, 60, 50)), shapes=("cross", "ring")
     )
 
-    def place(self, envs: np.ndarray, actions: np.ndarray, choice: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    @property
+    def cells(self) -> Sequence[int]:
+        """See `BoardGame.cells`."""
+        return range(SIDE * SIDE)
+
+    def place(self, actions: np.ndarray, choice: np.ndarray) -> np.ndarray:
         """See `BoardGame.place`."""
         self._flat_legal[choice] = False
-        return actions, actions
+        return actions
 
     def lines(self, stones: np.ndarray) -> np.ndarray:
         """See `BoardGame.lines`."""
