@@ -16,8 +16,10 @@ from sfmarl.envs.parallel import ParallelVectorEnv
 from sfmarl.envs.probe import Probe, probe
 from sfmarl.envs.probe_turns import probe_turns
 from sfmarl.envs.resolve import Factory, pettingzoo_extra, pettingzoo_ids, resolve, sibling_modules
+from sfmarl.envs.turn_copy import TurnCopy
 from sfmarl.envs.turns import TurnEnv
 from sfmarl.envs.vector import VectorEnv
+from sfmarl.envs.vector_turns import TurnVectorEnv
 from sfmarl.errors import RunError, UsageError
 from sfmarl.registry import Registry
 from sfmarl.specs import EnvSpec
@@ -30,8 +32,8 @@ def register_env(name: str, factory: Callable[..., Any] | str, description: str 
     """Register `factory` (a callable or "module:callable") as the environment called `name`.
 
     It is called with the environment's keyword arguments and returns a ParallelEnv, an AECEnv, a TurnEnv or a
-    gymnasium.Env; or, when its signature has `num_envs` and `seeds`, with those too, and returns a VectorEnv. Worker
-    processes know the name if the module that registers it is among the run's `imports`.
+    gymnasium.Env; or, when its signature has `num_envs` and `seeds`, with those too, and returns a VectorEnv or a
+    TurnVectorEnv. Worker processes know the name if the module that registers it is among the run's `imports`.
     Raises UsageError when the name is taken by another factory.
     """
     ENVS.register(name, factory, description)
@@ -46,7 +48,7 @@ def list_envs() -> list[tuple[str, str]]:
 
 
 def is_native(name: str) -> bool:
-    """Return whether the environment called `name` implements the vector protocol itself. Raises UsageError."""
+    """Return whether the environment called `name` steps all its copies at once itself. Raises UsageError."""
     return resolve(name, ENVS).is_vector
 
 
@@ -102,21 +104,20 @@ def make_env(config: Config, render_mode: str | None = None) -> Any:
 
 def make_envs(
     config: Config, num_envs: int, seeds: Sequence[int], render_mode: str | None = None, found: Probe | None = None
-) -> VectorEnv | list[TurnEnv]:
+) -> VectorEnv | TurnVectorEnv | list[TurnEnv]:
     """Return `num_envs` copies of the environment of `config` as the data plane steps them.
 
-    All agents act at once: one VectorEnv; `seeds[e]` goes to the first reset of copy e, later resets continue its own
-    random stream. Agents take turns: a list of TurnEnvs, whose first resets the caller gives their seeds. `render_mode`
-    goes to the constructor; `found` is what `probe_env` said, if somebody has asked it before. Raises UsageError like
-    `load_spec`, RunError when a further copy cannot be built.
+    All agents act at once: one VectorEnv; agents take turns in a native game: one TurnVectorEnv. `seeds[e]` goes to the
+    first reset of copy e, later resets continue its own random stream. Agents take turns in other environments: a list
+    of TurnEnvs, whose first resets the caller gives their seeds. `render_mode` goes to the constructor; `found` is what
+    `probe_env` said, if somebody has asked it before. Raises UsageError like `load_spec`, RunError when a further copy
+    cannot be built.
     """
     if len(seeds) != num_envs:
         raise ValueError(f"{num_envs} envs need as many seeds, got {len(seeds)}")
     factory = resolve(config.env, ENVS)
     if factory.is_vector:
-        if render_mode is not None:
-            raise UsageError(f"{config.env} is a native vector environment, which cannot render")
-        return _build_vector(factory, config, num_envs, list(seeds))
+        return _build_vector(factory, config, num_envs, list(seeds), render_mode)
     found = found or probe_env(config)
     wanted = parse_info_metrics(config.info_metrics)
     if wanted and not found.codecs:
@@ -137,13 +138,16 @@ def make_vector_env(
 ) -> VectorEnv:
     """Return `make_envs` of an environment whose agents act at once. Raises UsageError when they take turns."""
     envs = make_envs(config, num_envs, seeds, render_mode, found)
-    if isinstance(envs, list):
+    if isinstance(envs, list | TurnVectorEnv):
         raise UsageError(f"{config.env} is turn-based: its agents do not act at once")
     return envs
 
 
 def make_turn_envs(config: Config, num_envs: int, found: Probe | None = None) -> list[TurnEnv]:
-    """Return `make_envs` of an environment whose agents take turns. Raises UsageError when they act at once."""
+    """Return single games of an environment whose agents take turns. Raises UsageError when they act at once."""
+    factory = resolve(config.env, ENVS)
+    if factory.is_vector and load_spec(config).turn_based:
+        return [TurnCopy(lambda seed: _build_vector(factory, config, 1, [seed])) for _ in range(num_envs)]
     envs = make_envs(config, num_envs, range(num_envs), found=found)
     if not isinstance(envs, list):
         envs.close()
@@ -168,10 +172,14 @@ def _kwargs(config: Config, render_mode: str | None) -> dict[str, Any]:
     return dict(config.env_kwargs) if render_mode is None else {**config.env_kwargs, "render_mode": render_mode}
 
 
-def _build_vector(factory: Factory, config: Config, num_envs: int, seeds: list[int]) -> VectorEnv:
+def _build_vector(
+    factory: Factory, config: Config, num_envs: int, seeds: list[int], render_mode: str | None = None
+) -> VectorEnv | TurnVectorEnv:
     if config.info_metrics:
         raise UsageError(f"{config.env} is a native vector environment, which has no infos: leave out info_metrics")
-    env = factory.make_vector(num_envs, seeds, config.env_kwargs)
+    if render_mode is not None and "render_mode" not in (factory.accepted() or ()):
+        raise UsageError(f"{config.env} is a native vector environment, which cannot render")
+    env = factory.make_vector(num_envs, seeds, _kwargs(config, render_mode))
     _require_auto_teams(config, env.spec, "native vector")
     if config.frame_stack != 1:
         raise UsageError(f"{config.env} is a native vector environment, whose frames are not stacked: frame_stack=1")
@@ -185,6 +193,8 @@ def _require_auto_teams(config: Config, spec: EnvSpec, kind: str) -> None:
         raise UsageError(f"{config.env} is a {kind} environment with fixed teams ({teams}): use teams=auto")
 
 
+register_env("native/connect_four", "sfmarl.envs.board.connect_four:ConnectFour", "Connect Four, many games at once")
+register_env("native/tic_tac_toe", "sfmarl.envs.board.tic_tac_toe:TicTacToe", "tic-tac-toe, many games at once")
 for _module, _where in SCENARIOS.items():
     _name = _module.rpartition("_")[0]
     register_env(f"native/{_name}", f"sfmarl.envs.mpe.{_where}", f"mpe2 {_module}, vectorised in NumPy")

@@ -15,6 +15,7 @@ from sfmarl.algorithms import get_algorithm
 from sfmarl.envs.registry import make_envs
 from sfmarl.envs.script import ScriptedPlayer
 from sfmarl.envs.turns import TurnEnv
+from sfmarl.envs.vector_turns import TurnVectorEnv
 from sfmarl.errors import RunError
 from sfmarl.memory.block import Block
 from sfmarl.memory.device_weights import DeviceWeightsReader, DeviceWeightsWriter
@@ -32,6 +33,7 @@ from sfmarl.workers.routing import Bystander, HomeRoute, SeatRoute
 from sfmarl.workers.seating import HomeSeating, Seating, frozen
 from sfmarl.workers.shaping import Shaping
 from sfmarl.workers.turns import TurnSplit
+from sfmarl.workers.vector_turns import VectorTurnSplit
 
 Report = Callable[[str, Any], None]
 """Sends (kind, payload) to the main process."""
@@ -64,7 +66,7 @@ def build_rollout(
         scripts = _scripts(plan, index, split)
         seating = _seating(plan, plane, blocks, seeds[0])
         shaping = [Shaping(config.reward, block) for block in blocks] if config.reward else []
-        if isinstance(envs, list):
+        if isinstance(envs, list | TurnVectorEnv):
             splits.append(_turns(plan, plane, envs, blocks, seating, scripts, shaping, generation, seeds))
         else:
             if isinstance(seating, MatchSeating):
@@ -131,15 +133,17 @@ def _seats(
 def _turns(
     plan: RunPlan,
     plane: DataPlane,
-    envs: list[TurnEnv],
+    envs: list[TurnEnv] | TurnVectorEnv,
     blocks: Sequence[Block],
     seating: Seating,
     scripts: Mapping[tuple[int, int], ScriptedPlayer],
     shaping: Sequence[Shaping],
     generation: int,
     seeds: Sequence[int],
-) -> TurnSplit:
-    return TurnSplit(
+) -> TurnSplit | VectorTurnSplit:
+    # a game that is stepped together was given its seeds when it was built
+    build = VectorTurnSplit if isinstance(envs, TurnVectorEnv) else partial(TurnSplit, seeds=seeds)
+    return build(
         envs,
         blocks,
         generation,
@@ -150,7 +154,6 @@ def _turns(
         scratch=plane.scratch(blocks[0].spec.worker, blocks[0].spec.split),
         scripts=scripts,
         shaping=shaping,
-        seeds=seeds,
     )
 
 

@@ -80,6 +80,15 @@ class EpisodeLog:
         """Count one step of each of `envs` (turn-based environments)."""
         self._lengths[envs] += 1
 
+    def add_turns(self, envs: np.ndarray, rewards: np.ndarray) -> None:
+        """Add one turn of each of `envs` int64 [n] and what it earned all agents, [n, agents]."""
+        self._lengths[envs] += 1
+        self._returns[envs] += rewards
+
+    def add_turns_shaped(self, envs: np.ndarray, rewards: np.ndarray) -> None:
+        """Add the same turns' shaped rewards [n, agents]."""
+        self._shaped[envs] += rewards
+
     def finish(self, envs: np.ndarray | list[int]) -> None:
         """Close the episodes of `envs`."""
         shaped = None if self._shaped is None else self._shaped[envs]
