@@ -10,15 +10,15 @@ from typing import Any
 from sfmarl.config import Config
 from sfmarl.envs.adapters import examples
 from sfmarl.envs.aec import AecTurnEnv
-from sfmarl.envs.infos import EpisodeInfos, parse_info_metrics
+from sfmarl.envs.infos import EpisodeInfos, InfoMetric, parse_info_metrics
 from sfmarl.envs.mpe import SCENARIOS
 from sfmarl.envs.parallel import ParallelVectorEnv
 from sfmarl.envs.probe import Probe, probe
 from sfmarl.envs.probe_turns import probe_turns
 from sfmarl.envs.resolve import Factory, pettingzoo_extra, pettingzoo_ids, resolve, sibling_modules
 from sfmarl.envs.turns import TurnEnv
-from sfmarl.envs.vector import VectorEnv
-from sfmarl.errors import RunError, UsageError
+from sfmarl.envs.vector import Reporting, VectorEnv
+from sfmarl.errors import RunError, UsageError, nearest
 from sfmarl.registry import Registry
 from sfmarl.specs import EnvSpec
 
@@ -169,14 +169,26 @@ def _kwargs(config: Config, render_mode: str | None) -> dict[str, Any]:
 
 
 def _build_vector(factory: Factory, config: Config, num_envs: int, seeds: list[int]) -> VectorEnv:
-    if config.info_metrics:
-        raise UsageError(f"{config.env} is a native vector environment, which has no infos: leave out info_metrics")
     env = factory.make_vector(num_envs, seeds, config.env_kwargs)
     _require_auto_teams(config, env.spec, "native vector")
     if config.frame_stack != 1:
         raise UsageError(f"{config.env} is a native vector environment, whose frames are not stacked: frame_stack=1")
     env.spec = replace(env.spec, env=config.env)
+    if wanted := parse_info_metrics(config.info_metrics):
+        _collect_infos(config, env, wanted)
     return env
+
+
+def _collect_infos(config: Config, env: VectorEnv, wanted: Sequence[InfoMetric]) -> None:
+    if not isinstance(env, Reporting):
+        raise UsageError(f"{config.env} is a native vector environment, which has no infos: leave out info_metrics")
+    for key in (metric.key for metric in wanted):
+        if key not in env.info_keys:
+            raise UsageError(
+                f"info_metrics: {config.env} has no info {key!r}.{nearest(key, env.info_keys)} "
+                f"It has {', '.join(env.info_keys)}."
+            )
+    env.infos = EpisodeInfos(wanted, env.spec, env.num_envs)
 
 
 def _require_auto_teams(config: Config, spec: EnvSpec, kind: str) -> None:
@@ -190,6 +202,11 @@ for _module, _where in SCENARIOS.items():
     register_env(f"native/{_name}", f"sfmarl.envs.mpe.{_where}", f"mpe2 {_module}, vectorised in NumPy")
 register_env("games/dict", "sfmarl.envs.games:DictEnv", "trivial dict environment for throughput measurements")
 register_env("native/dict", "sfmarl.envs.native_dict:NativeDict", "games/dict, many copies at once")
+register_env("native/rock_paper_scissors", "sfmarl.envs.matrix:RockPaperScissors", "rps_v2, many copies at once")
+register_env("native/prisoners_dilemma", "sfmarl.envs.matrix:PrisonersDilemma", "iterated, many copies at once")
+register_env("native/matching_pennies", "sfmarl.envs.matrix:MatchingPennies", "repeated, many copies at once")
+register_env("native/circle", "sfmarl.envs.matrix:Circle", "cyclic circle game, many copies at once")
+register_env("native/matrix_game", "sfmarl.envs.matrix:MatrixGame", "repeated game of two, payoff as JSON lists")
 register_env("games/climbing", "sfmarl.envs.games:climbing", "climbing game, repeated 25 times, common reward")
 register_env("games/recall", "sfmarl.envs.recall:Recall", "memory game: say at the end what was shown at the beginning")
 register_env("games/penalty", "sfmarl.envs.games:penalty", "penalty game (k), repeated 25 times, common reward")
