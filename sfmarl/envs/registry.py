@@ -10,7 +10,7 @@ from typing import Any
 from sfmarl.config import Config
 from sfmarl.envs.adapters import examples
 from sfmarl.envs.aec import AecTurnEnv
-from sfmarl.envs.infos import EpisodeInfos, parse_info_metrics
+from sfmarl.envs.infos import EpisodeInfos, InfoMetric, parse_info_metrics
 from sfmarl.envs.mpe import SCENARIOS
 from sfmarl.envs.parallel import ParallelVectorEnv
 from sfmarl.envs.probe import Probe, probe
@@ -18,9 +18,9 @@ from sfmarl.envs.probe_turns import probe_turns
 from sfmarl.envs.resolve import Factory, pettingzoo_extra, pettingzoo_ids, resolve, sibling_modules
 from sfmarl.envs.turn_copy import TurnCopy
 from sfmarl.envs.turns import TurnEnv
-from sfmarl.envs.vector import VectorEnv
+from sfmarl.envs.vector import Reporting, VectorEnv
 from sfmarl.envs.vector_turns import TurnVectorEnv
-from sfmarl.errors import RunError, UsageError
+from sfmarl.errors import RunError, UsageError, nearest
 from sfmarl.registry import Registry
 from sfmarl.specs import EnvSpec
 
@@ -175,8 +175,6 @@ def _kwargs(config: Config, render_mode: str | None) -> dict[str, Any]:
 def _build_vector(
     factory: Factory, config: Config, num_envs: int, seeds: list[int], render_mode: str | None = None
 ) -> VectorEnv | TurnVectorEnv:
-    if config.info_metrics:
-        raise UsageError(f"{config.env} is a native vector environment, which has no infos: leave out info_metrics")
     if render_mode is not None and "render_mode" not in (factory.accepted() or ()):
         raise UsageError(f"{config.env} is a native vector environment, which cannot render")
     env = factory.make_vector(num_envs, seeds, _kwargs(config, render_mode))
@@ -184,7 +182,21 @@ def _build_vector(
     if config.frame_stack != 1:
         raise UsageError(f"{config.env} is a native vector environment, whose frames are not stacked: frame_stack=1")
     env.spec = replace(env.spec, env=config.env)
+    if wanted := parse_info_metrics(config.info_metrics):
+        _collect_infos(config, env, wanted)
     return env
+
+
+def _collect_infos(config: Config, env: VectorEnv, wanted: Sequence[InfoMetric]) -> None:
+    if not isinstance(env, Reporting):
+        raise UsageError(f"{config.env} is a native vector environment, which has no infos: leave out info_metrics")
+    for key in (metric.key for metric in wanted):
+        if key not in env.info_keys:
+            raise UsageError(
+                f"info_metrics: {config.env} has no info {key!r}.{nearest(key, env.info_keys)} "
+                f"It has {', '.join(env.info_keys)}."
+            )
+    env.infos = EpisodeInfos(wanted, env.spec, env.num_envs)
 
 
 def _require_auto_teams(config: Config, spec: EnvSpec, kind: str) -> None:
@@ -200,6 +212,11 @@ for _module, _where in SCENARIOS.items():
     register_env(f"native/{_name}", f"sfmarl.envs.mpe.{_where}", f"mpe2 {_module}, vectorised in NumPy")
 register_env("games/dict", "sfmarl.envs.games:DictEnv", "trivial dict environment for throughput measurements")
 register_env("native/dict", "sfmarl.envs.native_dict:NativeDict", "games/dict, many copies at once")
+register_env("native/rock_paper_scissors", "sfmarl.envs.matrix:RockPaperScissors", "rps_v2, many copies at once")
+register_env("native/prisoners_dilemma", "sfmarl.envs.matrix:PrisonersDilemma", "iterated, many copies at once")
+register_env("native/matching_pennies", "sfmarl.envs.matrix:MatchingPennies", "repeated, many copies at once")
+register_env("native/circle", "sfmarl.envs.matrix:Circle", "cyclic circle game, many copies at once")
+register_env("native/matrix_game", "sfmarl.envs.matrix:MatrixGame", "repeated game of two, payoff as JSON lists")
 register_env("games/climbing", "sfmarl.envs.games:climbing", "climbing game, repeated 25 times, common reward")
 register_env("games/recall", "sfmarl.envs.recall:Recall", "memory game: say at the end what was shown at the beginning")
 register_env("games/penalty", "sfmarl.envs.games:penalty", "penalty game (k), repeated 25 times, common reward")
