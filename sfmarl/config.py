@@ -16,13 +16,12 @@ Placement = Literal["worker", "local"]
 class LeagueConfig:
     """Settings of a league (`sfmarl league`)."""
 
-    roles: dict[str, str] = field(default_factory=lambda: {"main": "main"})
-    """Learning players and their roles: `main=main exploiter=main_exploiter ...`: simple | main | main_exploiter |
-    league_exploiter. Each has a learner of its own."""
+    roles: dict[str, str] = field(default_factory=lambda: {"main": "simple"})
+    """Learning players and their roles (`simple`): `main=simple other=simple`. Each has a learner of its own."""
     matchmaker: str = "pfsp?weighting=squared"
-    """Whom a player of role `simple` meets, arguments as in `'name?key=value'` (`sfmarl list`)."""
+    """Whom players meet, arguments as in `'name?key=value'` (`sfmarl list`)."""
     self_play: float = 0.35
-    """Share of the matches of a player of role `simple` in which it plays itself and learns from all seats."""
+    """Share of a player's matches in which it plays itself and learns from all seats."""
     snapshot_env_steps: int = 200_000
     """Env-steps after which a player is snapshotted at the latest."""
     snapshot_win_rate: float = 0.7
@@ -30,11 +29,11 @@ class LeagueConfig:
     live_snapshots: int = 16
     """Snapshots that can sit opposite at a time: inference workers hold so many."""
     pool_size: int = 500
-    """Snapshots kept; beyond, the oldest that nobody plays and that is no milestone is dropped."""
+    """Snapshots kept; beyond, the one goes whose neighbours in its player's history are closest together."""
     seed_pool: tuple[str, ...] = ()
     """Runs, checkpoints or snapshot directories whose policies the pool begins with."""
     scripts: tuple[str, ...] = ("random",)
-    """Scripted opponents for evaluation matches: `random`, or `module:callable`."""
+    """Scripted players of evaluation matches: `random`, or `module:callable`."""
     evaluation_share: float = 0.1
     """Share of the matches in which nobody learns, between those whose payoff is least certain."""
     payoff_decay: float = 1.0

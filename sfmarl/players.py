@@ -162,6 +162,8 @@ def load_frozen(name: str, player: Frozen, teams: list[TeamSpec]) -> PolicyState
 
 def scripted_teams(config: Config, env: EnvSpec, seed: int) -> dict[str, ScriptedPlayer]:
     """Return who plays each team of `env` that a script plays; `seed` is that of their draws. Raises UsageError."""
+    if config.league is not None:
+        return {}  # its scripts sit in the matches of the run alone
     players = resolve_players(config, env)
     found = {}
     for team in env.teams:

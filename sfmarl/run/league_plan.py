@@ -8,11 +8,14 @@ from torch import nn
 
 from sfmarl.config import Config
 from sfmarl.envs.script import find_script
-from sfmarl.errors import UsageError
+from sfmarl.errors import UsageError, nearest
 from sfmarl.fit import differences
 from sfmarl.memory.match_table import TableSpec
 from sfmarl.players import Learning, learning_player
 from sfmarl.specs import EnvSpec
+
+ROLES = ("simple",)
+"""What players of a league may be: `simple` meets whom the matchmaker says and is snapshotted on a schedule."""
 
 
 def league_players(config: Config, env: EnvSpec) -> dict[str, Learning]:
@@ -38,6 +41,11 @@ def league_players(config: Config, env: EnvSpec) -> dict[str, Learning]:
     roles = config.league.roles
     for name in config.players.keys() - roles.keys():
         raise UsageError(f"players has settings for {name!r}, who has no role. The league's are {', '.join(roles)}.")
+    for name, role in roles.items():
+        if role not in ROLES:
+            raise UsageError(f"player {name!r} has no role {role!r}.{nearest(role, ROLES)} Roles: {', '.join(ROLES)}.")
+    if not roles:
+        raise UsageError("a league needs somebody who learns: name a player in roles, e.g. main=simple.")
     for call in config.league.scripts:
         find_script(call)
     return {name: learning_player(config, name) for name in roles}
