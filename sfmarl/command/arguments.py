@@ -116,11 +116,16 @@ class TrainArguments(Config):
     `sfmarl tune` does."""
     config: Path | None = None
     """Take the settings of an earlier run (its directory or config.json) as defaults."""
+    league: tyro.conf.Suppress[tyro.conf.Fixed[Any]] = None
+    """See `sfmarl league`."""
 
 
 @dataclass
 class LeagueArguments(TrainArguments):
     """Train by self-play against a growing pool of past selves: a league."""
+
+    league: Any = None
+    """A league's settings (`LeagueConfig`)."""
 
 
 LEAGUE_DEFAULTS: dict[str, Any] = {"algo": "ippo", "eval_env_steps": 0, "final_eval_episodes": 0}

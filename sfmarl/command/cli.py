@@ -160,6 +160,7 @@ def _list(words: Sequence[str]) -> int:
     import_user_code(parse(ListArguments, words, prog="sfmarl list").imports)
     from sfmarl.algorithms import ALGORITHMS
     from sfmarl.envs.registry import list_envs
+    from sfmarl.league.matchmakers import MATCHMAKERS
     from sfmarl.models.custom import MODELS
     from sfmarl.monitor.metrics import USER_METRICS
     from sfmarl.run.callbacks import CALLBACKS
@@ -172,6 +173,7 @@ def _list(words: Sequence[str]) -> int:
         ("models", MODELS.entries()),
         ("rewards", REWARDS.entries()),
         ("metrics", USER_METRICS.entries()),
+        ("matchmakers", MATCHMAKERS.entries()),
     ):
         width = max((len(name) for name, _ in entries), default=0)
         lines = [f"  {name:<{width}}  {description}".rstrip() for name, description in entries]

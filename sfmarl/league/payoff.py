@@ -111,8 +111,10 @@ class Payoff:
             grown[:, :old, :old] = self._table
             self._table = grown
 
-    def record(self, players: Sequence[str], outcome: ArrayLike) -> None:
+    def record(self, players: Sequence[str], outcome: ArrayLike, times: int = 1) -> None:
         """Note a match: `players` [seats] are keys by seat, `outcome` [seats] as in outcome.py; unknown keys are added.
+
+        `times` matches that ended alike count as if they had been played in a row.
 
         A player that sat in several seats is also noted against itself. Raises UsageError for an outcome that is none
         and for a wrong number of seats.
@@ -125,16 +127,19 @@ class Payoff:
         for key in players:
             self.add(key)
         rows = [self._index[key] for key in players]
+        weight = squares = float(times)
         if self.decay < 1:
+            left = self.decay**times
+            weight, squares = (1 - left) / (1 - self.decay), (1 - left**2) / (1 - self.decay**2)
             for row, column in {(r, c) for s, r in enumerate(rows) for t, c in enumerate(rows) if s != t}:
-                self._table[: _LOSS + 1, row, column] *= self.decay
-                self._table[_SQUARE, row, column] *= self.decay**2
+                self._table[: _LOSS + 1, row, column] *= left
+                self._table[_SQUARE, row, column] *= left**2
         for seat, row in enumerate(rows):
             for other, column in enumerate(rows):
                 if seat != other:
                     kind = _WIN if result[seat] > result[other] else _LOSS if result[seat] < result[other] else _DRAW
-                    self._table[kind, row, column, seat] += 1
-                    self._table[_SQUARE, row, column, seat] += 1
+                    self._table[kind, row, column, seat] += weight
+                    self._table[_SQUARE, row, column, seat] += squares
 
     def counts(self, rows: Sequence[str], columns: Sequence[str], seat: int | None = None) -> Counts:
         """Return the games of `rows` [R] against `columns` [C] with the row player in `seat`, or in any seat (None).

@@ -72,9 +72,7 @@ METRICS: dict[str, Metric] = {
     "league/pool_size": Metric("snapshots", "entries of the pool, duplicates included"),
     "league/snapshots_loaded": Metric("snapshots", "snapshots that were brought live since the run was started"),
     "league/bytes_moved": Metric("bytes", "weights of snapshots that were brought live since the run was started"),
-    "league/bytes_if_all_pulled": Metric(
-        "bytes", "the same if every rollout worker had pulled every snapshot"
-    ),
+    "league/bytes_if_all_pulled": Metric("bytes", "the same if every rollout worker had pulled every snapshot"),
     "league/matches_learning": Metric("matches", "finished matches in which somebody learned, since the run began"),
     "league/matches_evaluation": Metric("matches", "finished matches in which nobody learned, since the run began"),
     "league/<player>/win_rate_<opponent>": Metric(

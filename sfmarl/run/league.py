@@ -193,7 +193,8 @@ class League:
             with np.errstate(divide="ignore"):
                 order = np.argsort(-(np.log(wanted) + self._generator.gumbel(size=len(wanted))))
             drawn = numbers[order[: np.count_nonzero(wanted > 0)]].tolist()
-            kept = [number for number in drawn if number in self.live.entries]
+            here = self.live.entries[self.live.drawable].tolist()
+            kept = [number for number in drawn if number in here]
             stay = kept[: max(0, room - max(1, room // SWAPPED))]
             chosen = np.array([*stay, *(number for number in drawn if number not in stay)])
         self.live.want(chosen[:room].tolist())

@@ -24,7 +24,7 @@ def validate_for_env(config: Config, spec: EnvSpec, num_workers: int) -> None:
     players: Mapping[str, Player]
     if config.league is not None:
         players = league_players(config, spec)
-        teams_of = dict.fromkeys(players, list(spec.teams))
+        teams_of = {name: list(spec.teams) for name in players}
         # its splits are home to the players in turn; the one with the fewest has the smallest batch
         share = num_workers * config.num_splits // len(players) / (num_workers * config.num_splits)
     else:

@@ -47,6 +47,20 @@ def test_both_sides_of_a_pair_agree(games, decay):
     np.testing.assert_allclose(low, 1 - high.T)
 
 
+@given(
+    games=st.lists(st.tuples(GAME, st.integers(1, 5)), max_size=10),
+    decay=st.sampled_from([1.0, 0.9]),
+)
+def test_matches_that_ended_alike_may_be_noted_at_once(games, decay):
+    at_once, one_by_one = Payoff(decay=decay), Payoff(decay=decay)
+    for (first, second, result), times in games:
+        at_once.record([first, second], [result, 1 - result], times)
+        for _ in range(times):
+            one_by_one.record([first, second], [result, 1 - result])
+    for found, expected in zip(at_once.counts(NAMES, NAMES), one_by_one.counts(NAMES, NAMES), strict=True):
+        np.testing.assert_allclose(found, expected)
+
+
 def test_decay_is_a_sum_of_powers():
     payoff = Payoff(decay=0.9)
     results = [1, 1, 0, 0.5, 0, 1, 1]
