@@ -81,7 +81,7 @@ def _describe(report: CheckReport, config: Config, spec: EnvSpec, found: Probe |
     report.data["teams"] = [_team_json(team, policy_of[team.name]) for team in spec.teams]
     report.add(*memory_facts(config, spec), [])
     if found is None:
-        report.facts.append("native environment: it steps all copies at once")
+        report.facts.append("native vector environment: it steps all copies at once")
     else:
         report.facts += found.notes
     if spec.turn_based:

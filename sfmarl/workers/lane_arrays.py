@@ -14,9 +14,6 @@ import numpy as np
 from sfmarl.memory.block import Block
 from sfmarl.memory.slots import FREE
 
-_Seen = tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]
-"""Observations, masks and states of some lanes."""
-
 
 class Look(Protocol):
     """Writes what the agents of `lanes` int64 [n] see into rows [n, *obs], [n, k] and [n, *state]."""
@@ -58,10 +55,12 @@ class LaneArrays:
         self._action, self._log_prob, self._reward = map(_flat, (block.action, block.log_prob, block.reward))
         self._terminated, self._truncated = _flat(block.terminated), _flat(block.truncated)
         self._version = _flat(block.policy_version, agents=0)
-        self._seen = tuple(
-            None if flat is None else np.empty((lanes, *flat.shape[1:]), flat.dtype)
-            for flat in (self._obs, self._mask, self._state)
-        )
+        shown = self._obs, self._mask, self._state
+        self._seen = tuple(None if flat is None else np.empty((lanes, *flat.shape[1:]), flat.dtype) for flat in shown)
+        # rows are copied as single items, which is several times faster than as arrays
+        self._shown = [
+            (_items(flat), _items(seen)) for flat, seen in zip(shown, self._seen, strict=True) if flat is not None
+        ]
         # nobody answers what a past life asked for
         block.wants_action[...] = False
 
@@ -70,32 +69,40 @@ class LaneArrays:
 
         There is no slot for the others yet. May be called again for these: what was closed stays closed.
         """
-        seen = self._look(lanes, look)
-        closing = self.is_open[lanes]
-        if closing.any():
-            closed = lanes[closing]
+        self._look(lanes, look)
+        opened = self.is_open[lanes]
+        if (closing := opened.nonzero()[0]).size:
+            everybody = closing.size == len(lanes)
+            closed = lanes if everybody else lanes[closing]
             at = self._at[closed]
-            self._reward[at - self._behind[closed]] = reward[closing]
-            self._write(at + self._lanes, seen, closing)
-            self._tell(closed)
-            self._advance(closed, 1)
-        opened = self.has_slot[lanes]
-        # a step that follows one in the same slot is where the outcome of that was written
-        unwritten = ~(closing & opened)
-        if not opened.all():
-            lacking = np.flatnonzero(~opened)
-            opened[lacking] = self._claim(lanes[lacking])
-            unwritten &= opened
-        if unwritten.any():
-            self._write(self._at[lanes[unwritten]], seen, unwritten)
-        asked = lanes if opened.all() else lanes[opened]
-        at = self._at[asked]
-        self._active[at] = True
-        self._is_first[at] = self._fresh[asked]
-        self._fresh[asked] = False
-        self.block.wants_action[asked] = True
-        self.is_open[asked] = True
+            self._reward[at - self._behind[closed]] = reward if everybody else reward[closing]
+            # the outcome is what the next step begins from
+            self._write(at + self._lanes, slice(len(lanes)) if everybody else closing)
+            full = self._advance(closed, at, 1)
+            if full is not None:
+                opened[closing[full]] = False
+                closed = closed[~full]
+            self._ask(closed)
+        if (beginning := (~opened).nonzero()[0]).size:
+            opened[beginning] = self._begin(lanes[beginning], beginning)
         return opened
+
+    def _begin(self, lanes: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Open the steps of lanes that have none to close and saw these `rows`; return whose were opened, bool [n]."""
+        opened = self.has_slot[lanes]
+        if (lacking := (~opened).nonzero()[0]).size:
+            opened[lacking] = self._claim(lanes[lacking])
+            lanes, rows = lanes[opened], rows[opened]
+        at = self._at[lanes]
+        self._write(at, rows)
+        self._is_first[at] = self._fresh[lanes]
+        self._fresh[lanes] = False
+        self._ask(lanes)
+        return opened
+
+    def _ask(self, lanes: np.ndarray) -> None:
+        self._active[self._at[lanes]] = True
+        self.block.wants_action[lanes] = self.is_open[lanes] = True
 
     def acted(self, lanes: np.ndarray) -> np.ndarray:
         """Return the stored actions [n, *action] that the lanes' open steps were answered with."""
@@ -108,24 +115,36 @@ class LaneArrays:
         A truncated one spends a phantom step.
         """
         is_open = self.is_open[lanes]
-        ending, cut = lanes[is_open], truncated[is_open]
-        if ending.size:
-            now = self._at[ending] - self._behind[ending]
-            self._reward[now] = reward[is_open]
-            self._terminated[now], self._truncated[now] = ~cut, cut
-            last = ~cut & (self._step[ending] + 1 == self._steps)
-            if last.any():
-                self._pad(ending[last], self._step[ending[last]] + 1)
-            if cut.any():
-                gone = ending[cut]
-                self._pad(gone, self._step[gone] + 1, count=1)
-                obs, mask, state = self._look(gone, look)
-                if mask is not None:
-                    mask.fill(True)
-                self._write(self._at[gone] + self._lanes, (obs, mask, state), slice(None))
-            self._tell(ending)
-            self._advance(ending, 1 + cut)
         self._fresh[lanes] = True
+        if np.count_nonzero(is_open) < len(lanes):
+            lanes, reward, truncated = lanes[is_open], reward[is_open], truncated[is_open]
+        if np.count_nonzero(truncated):
+            self._cut(lanes[truncated], reward[truncated], look)
+            lanes, reward = lanes[~truncated], reward[~truncated]
+        if lanes.size:
+            at = self._at[lanes]
+            now = at - self._behind[lanes]
+            self._reward[now] = reward
+            self._terminated[now] = True
+            step = self._step[lanes] + 1
+            if np.count_nonzero(last := step == self._steps):
+                # nothing more will be written into this slot
+                self._pad(lanes[last], step[last])
+            self._advance(lanes, at, 1)
+
+    def _cut(self, lanes: np.ndarray, reward: np.ndarray, look: Look) -> None:
+        """Close the open steps of lanes whose lives were cut off, and write their final observations behind them."""
+        at = self._at[lanes]
+        now = at - self._behind[lanes]
+        self._reward[now] = reward
+        self._truncated[now] = True
+        self._pad(lanes, self._step[lanes] + 1, count=1)
+        self._look(lanes, look)
+        if (mask := self._seen[1]) is not None:
+            # nobody acts on it
+            mask[: len(lanes)] = True
+        self._write(at + self._lanes, slice(len(lanes)))
+        self._advance(lanes, at, 2)
 
     def close_short(self, lanes: np.ndarray) -> None:
         """Publish the lanes' slots as they are, the rest inactive. Steps whose outcome is not known are given up.
@@ -133,8 +152,7 @@ class LaneArrays:
         In sync mode a lane that has no slot publishes an empty one: the update waits for every lane.
         """
         closing = self.has_slot[lanes]
-        if self._sync and not closing.all():
-            lacking = np.flatnonzero(~closing)
+        if self._sync and (lacking := (~closing).nonzero()[0]).size:
             closing[lacking] = self._claim(lanes[lacking])
         lanes = lanes[closing]
         is_open = self.is_open[lanes]
@@ -160,16 +178,14 @@ class LaneArrays:
         """Whether each lane could claim a slot now, bool [n]: nothing of it waits to be learned from (sync mode)."""
         return (self.block.slots.state[:, lanes] == FREE).all(axis=0)
 
-    def _look(self, lanes: np.ndarray, look: Look) -> _Seen:
-        obs, mask, state = (None if rows is None else rows[: len(lanes)] for rows in self._seen)
-        look(lanes, obs, mask, state)
-        return obs, mask, state
+    def _look(self, lanes: np.ndarray, look: Look) -> None:
+        """Fill the first n rows of what is seen."""
+        look(lanes, *(None if rows is None else rows[: len(lanes)] for rows in self._seen))
 
-    def _write(self, at: np.ndarray, seen: _Seen, which: np.ndarray | slice) -> None:
-        """Write the rows `which` of `seen` to where `at` says."""
-        for flat, rows in zip((self._obs, self._mask, self._state), seen, strict=True):
-            if flat is not None:
-                flat[at] = rows[which]
+    def _write(self, at: np.ndarray, rows: np.ndarray | slice) -> None:
+        """Write these rows of what is seen to where `at` says."""
+        for flat, seen in self._shown:
+            flat[at] = seen[rows]
 
     def _pad(self, lanes: np.ndarray, first: np.ndarray, count: int | None = None) -> None:
         """Make the rows from step `first` [n] on nobody's, or `count` of them: not every row of a slot is written."""
@@ -191,19 +207,23 @@ class LaneArrays:
             flat[now] = 0
         self._version[now] = -1
 
-    def _tell(self, lanes: np.ndarray) -> None:
+    def _advance(self, lanes: np.ndarray, at: np.ndarray, steps: int) -> np.ndarray | None:
+        """Go on from rows `at` [n], whose outcomes are written, and publish the slots that are full.
+
+        Return whose these are, bool [n], or None when nobody's is.
+        """
         if self._on_close is not None:
             for lane in lanes.tolist():
                 self._on_close(lane, int(self._ring[lane]), int(self._step[lane]))
-
-    def _advance(self, lanes: np.ndarray, steps: int | np.ndarray) -> None:
         self.is_open[lanes] = False
-        self._at[lanes] += steps * self._lanes
+        self._at[lanes] = at + steps * self._lanes
         step = self._step[lanes] + steps
         self._step[lanes] = step
         full = step >= self._steps
-        if full.any():
-            self._publish(lanes[full])
+        if not np.count_nonzero(full):
+            return None
+        self._publish(lanes[full])
+        return full
 
     def _publish(self, lanes: np.ndarray) -> None:
         self.has_slot[lanes] = False
@@ -234,3 +254,9 @@ def _flat(array: np.ndarray | None, agents: int = 1) -> np.ndarray | None:
     if array is None:
         return None
     return array.reshape(-1, *array.shape[3 + agents :])
+
+
+def _items(array: np.ndarray) -> np.ndarray:
+    """Return rows [n, ...] as a view [n] of items that hold a row each."""
+    size = array[0].nbytes
+    return array.reshape(len(array), -1).view(f"V{size}")[:, 0]

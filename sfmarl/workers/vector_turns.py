@@ -112,7 +112,7 @@ class VectorTurnSplit:
         if self._shaping:
             self.episodes.add_turns_shaped(envs, np.where(self._players[envs] < 0, outcome.reward, 0.0))
         over = outcome.terminated | outcome.truncated
-        if over.any():
+        if np.count_nonzero(over):
             self._end_episodes(envs[over], outcome.truncated[over])
             if self._sync:
                 # an update is due: nothing of the next episode could be part of it
@@ -129,7 +129,7 @@ class VectorTurnSplit:
 
     def _seek_movers(self, envs: np.ndarray) -> None:
         """Begin the episodes that are due and ask every mover; park the envs whose mover has no row."""
-        if self._closed.any():
+        if np.count_nonzero(self._closed):
             held = self._closed[envs]
             held[held] = ~self._may_go_on(envs[held])
             self._parked = np.concatenate([self._parked, envs[held]])
@@ -163,10 +163,11 @@ class VectorTurnSplit:
             return
         opened = self._lanes[player].open_steps(envs, self._owed[envs, seat], partial(self.env.observe, seat))
         self._owed[envs, seat] = 0
-        if opened.all():
+        count = np.count_nonzero(opened)
+        if count == len(envs):
             self._asked.append(group)
             return
-        if opened.any():
+        if count:
             self._asked.append(Asked(seat, player, envs[opened]))
         self._wants[envs[~opened]] = self.blocks[player].spec.policy
         self._park(envs[~opened])

@@ -145,7 +145,7 @@ def test_the_environment_is_checked():
     report = check_env(Config("native/connect_four", policies={"player_0": "main", "player_1": "main"}), 3.0, 20)
     assert report.ok and not report.warnings
     told = "\n".join(report.facts)
-    for words in ("native environment", "turn-based", "illegal actions are masked", "deterministic"):
+    for words in ("native vector environment", "turn-based", "illegal actions are masked", "deterministic"):
         assert words in told
 
 
