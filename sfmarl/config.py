@@ -17,11 +17,12 @@ class LeagueConfig:
     """Settings of a league (`sfmarl league`)."""
 
     roles: dict[str, str] = field(default_factory=lambda: {"main": "simple"})
-    """Learning players and their roles (`simple`): `main=simple other=simple`. Each has a learner of its own."""
+    """Learning players and their roles, simple | main | main_exploiter | league_exploiter: `main=main other=...`. Each
+    has a learner of its own. All but `simple` choose opponents as in AlphaStar."""
     matchmaker: str = "pfsp?weighting=squared"
-    """Whom players meet, arguments as in `'name?key=value'` (`sfmarl list`)."""
+    """Whom a `simple` player meets, arguments as in `'name?key=value'` (`sfmarl list`)."""
     self_play: float = 0.35
-    """Share of a player's matches in which it plays itself and learns from all seats."""
+    """Share of a `simple` player's matches in which it plays itself and learns from all seats."""
     snapshot_env_steps: int = 200_000
     """Env-steps after which a player is snapshotted at the latest."""
     snapshot_win_rate: float = 0.7

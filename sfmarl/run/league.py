@@ -1,8 +1,8 @@
 """The league in the main process: results in, whom everybody meets next out. Nothing here is asked for during a match.
 
     finished episodes --outcome--> Payoff, QualityScores
-    learner's published weights --Schedule says when--> SnapshotPool (memory and RUN/snapshots)
-    Payoff, pool --Matchmaker--> distribution over opponents --LiveSnapshots, restricted to what is loaded--> MatchTable
+    learner's published weights --Role says when--> SnapshotPool, RUN/snapshots
+    Payoff, pool --Role, Matchmaker--> distribution over opponents --LiveSnapshots: what is loaded--> MatchTable
 
 Keys of players are names for those that learn and for scripts, addresses for snapshots.
 """
@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 
 from sfmarl.errors import UsageError
-from sfmarl.league.matchmakers import make_matchmaker, opponents
+from sfmarl.league.matchmakers import make_matchmaker
 from sfmarl.league.outcome import outcome_from_returns
 from sfmarl.league.payoff import Payoff
 from sfmarl.league.pool import PoolEntry, SnapshotPool
 from sfmarl.league.quality import QualityScores
+from sfmarl.league.roles import SnapshotRule, make_role
 from sfmarl.league.snapshot import SnapshotMeta
 from sfmarl.league.store import FOLDER, DirectoryStore
 from sfmarl.league.view import LivePlayer, View, view
@@ -30,7 +31,6 @@ from sfmarl.memory.plane import DataPlane
 from sfmarl.monitor.episodes import Episodes
 from sfmarl.run.live_snapshots import LiveSnapshots
 from sfmarl.run.plan import RunPlan
-from sfmarl.run.snapshot_schedule import SnapshotSchedule
 from sfmarl.seeding import generator_state, restore_generator, seed_for
 from sfmarl.workers.match_seating import LIVE
 
@@ -38,6 +38,10 @@ REFRESH_ENV_STEPS = 5_000
 """Env-steps after which the match table is made anew."""
 EVALUATION_MATCHES = 16
 """Kinds of evaluation matches that workers choose from at a time."""
+EARLIEST = 4
+"""Who beats everybody is snapshotted after 1 / EARLIEST of `snapshot_env_steps` at the earliest."""
+MIN_GAMES = 10
+"""Games against each opponent before a win rate brings a snapshot forward."""
 SWAPPED = 4
 """Of the live snapshots one in so many may be replaced at a time, when the pool is larger than the room for them."""
 
@@ -45,20 +49,36 @@ SWAPPED = 4
 class League:
     """One run's league."""
 
-    def __init__(self, plan: RunPlan, plane: DataPlane, past: dict[str, Any], tell: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        plan: RunPlan,
+        plane: DataPlane,
+        past: dict[str, Any],
+        tell: Callable[[str], None],
+        reset: Callable[[int], None],
+    ) -> None:
         """`past` is the league's part of the checkpoint that is resumed, empty for a new run.
 
+        `reset` has a player's learner begin again from its first weights.
         Raises UsageError for a matchmaker that does not exist, names that clash, and pools that cannot be seeded;
         RunError when a snapshot of the checkpoint is missing.
         """
         settings = plan.config.league
-        self._plan, self._plane, self._settings, self._tell = plan, plane, settings, tell
+        self._plan, self._plane, self._tell, self._reset = plan, plane, tell, reset
+        self.settings = settings
         self.names = [policy.name for policy in plan.policies]
         if clash := set(self.names) & set(settings.scripts):
             raise UsageError(
                 f"{sorted(clash)[0]!r} is a player and a script of the league. Rename the player in roles."
             )
-        self._matchmaker = make_matchmaker(settings.matchmaker)
+        matchmaker = make_matchmaker(settings.matchmaker)
+        rule = SnapshotRule(
+            settings.snapshot_env_steps // EARLIEST, settings.snapshot_env_steps, settings.snapshot_win_rate, MIN_GAMES
+        )
+        self.roles = [
+            make_role(role, rule, matchmaker, seed_for(plan.config.seed, "role", name))
+            for name, role in settings.roles.items()
+        ]
         self._seats = len(plan.env.teams)
         self._agents = len(plan.env.teams[0].agents)
         self._architecture = architecture(plan)
@@ -67,16 +87,18 @@ class League:
         )
         self.payoff = Payoff(self._seats, settings.payoff_decay)
         self.quality = QualityScores()
-        self.schedules = [SnapshotSchedule(settings.snapshot_env_steps, settings.snapshot_win_rate) for _ in self.names]
         self.live = LiveSnapshots(plane, self._weights_of)
         self.matches: Counter[str] = Counter()
         """Matches played: `learning` and `evaluation`."""
         self._address: dict[int, str] = {}
+        self.ratings: dict[str, float] = {}
+        """Key -> rating on the Elo scale, of the last record."""
         self._parents: list[str | None] = [None] * len(self.names)
         self._pinned: list[str] = []
         self._generator = np.random.default_rng(seed_for(plan.config.seed, "league"))
         self._next_refresh = 0
-        self._bytes_all_pull = 0
+        self.bytes_if_all_pulled = 0
+        """Bytes that would have moved if every rollout worker had pulled every snapshot that was taken."""
         if past:
             self._load(past)
         elif settings.seed_pool:
@@ -113,12 +135,11 @@ class League:
         if env_steps < self._next_refresh:
             return
         self._next_refresh = env_steps + REFRESH_ENV_STEPS
-        for player, schedule in enumerate(self.schedules):
-            keys = list(dict.fromkeys(self.pool.addresses))
-            counts = self.payoff.counts([self.names[player]], keys)
-            if schedule.due(env_steps, counts.win_rate[0], counts.games[0]):
-                self.snapshot(player, env_steps)
-                schedule.taken(env_steps)
+        for player, role in enumerate(self.roles):
+            # copy first, then reset: what is frozen is what has learned
+            due = role.ready(self._view(player), env_steps)
+            if due and self.snapshot(player, env_steps) is not None and role.frozen(env_steps):
+                self._begin_anew(player)
         self._refresh()
 
     def snapshot(self, player: int, env_steps: int) -> PoolEntry | None:
@@ -128,13 +149,21 @@ class League:
         if not (version := store.read(flat)):
             return None
         name = self.names[player]
-        meta = SnapshotMeta(name, self._settings.roles[name], self._parents[player], env_steps, version)
+        meta = SnapshotMeta(name, self.settings.roles[name], self._parents[player], env_steps, version)
         entry = self.pool.add(self._architecture, flat, meta)
         self._parents[player] = entry.address
         self._enter(entry)
-        self._bytes_all_pull += flat.nbytes * self._plan.plane.workers
+        self.bytes_if_all_pulled += flat.nbytes * self._plan.plane.workers
         self._tell(f"snapshot {entry.number} of {name} at {env_steps:,} env-steps: {entry.address[:12]}")
         return entry
+
+    def _begin_anew(self, player: int) -> None:
+        """Have a player learn from its first weights again; what it did before says nothing of it any more."""
+        name = self.names[player]
+        self.payoff.keep([key for key in self.payoff.keys if key != name])
+        self._parents[player] = None
+        self._reset(player)
+        self._tell(f"{name} begins anew")
 
     def _enter(self, entry: PoolEntry) -> None:
         self._address[entry.number] = entry.address
@@ -143,10 +172,8 @@ class League:
 
     def _refresh(self) -> None:
         """Bring live what is wanted most and publish whom everybody meets."""
-        spec = self._plane.spec.table
-        entries = self.pool.entries
-        players = [LivePlayer(name, self._settings.roles[name]) for name in self.names]
-        wanted = np.stack([self._opponents(player, entries, players) for player in range(len(self.names))])
+        spec, entries = self._plane.spec.table, self.pool.entries
+        wanted = np.stack([self._opponents(player) for player in range(len(self.names))])
         self._bring_live(entries, wanted[:, : len(entries)].mean(axis=0))
         place = {entry.number: position for position, entry in enumerate(entries)}
         probability = np.zeros((spec.learning, spec.columns))
@@ -160,18 +187,19 @@ class League:
             self._restrict(probability[player], spec.column_of_learning(player))
         entry = np.append(self.live.entries, [EMPTY] * (spec.columns - spec.snapshots))
         evaluation = self._evaluations()
-        share = self._settings.evaluation_share if len(evaluation) else 0.0
+        share = self.settings.evaluation_share if len(evaluation) else 0.0
         self.live.published(self._plane.match_table().publish(Matches(probability, entry, evaluation, share)))
 
-    def _opponents(self, player: int, entries: Sequence[PoolEntry], live: Sequence[LivePlayer]) -> np.ndarray:
-        """Return whom a player should meet, [entries + learning players] float64."""
-        seen = view(self.names[player], entries, self.payoff, live, quality=self.quality.scores)
-        return self._mixed(seen, len(entries) + player)
+    def _view(self, player: int) -> View:
+        live = [LivePlayer(name, role) for name, role in self.settings.roles.items()]
+        return view(self.names[player], self.pool.entries, self.payoff, live, self.ratings, quality=self.quality.scores)
 
-    def _mixed(self, seen: View, own: int) -> np.ndarray:
-        share = self._settings.self_play
-        chosen = (1.0 - share) * opponents(self._matchmaker, seen)
-        chosen[own] += share
+    def _opponents(self, player: int) -> np.ndarray:
+        """Return whom a player should meet, [entries + learning players] float64."""
+        chosen = self.roles[player].distribution(self._view(player))
+        if self.roles[player].name == "simple":
+            chosen = (1.0 - self.settings.self_play) * chosen
+            chosen[len(self.pool) + player] += self.settings.self_play
         return chosen
 
     @staticmethod
@@ -210,7 +238,7 @@ class League:
         """Return the least certain kinds of match among those who can play now, [m, seats] columns."""
         spec = self._plane.spec.table
         column = {name: spec.column_of_learning(player) for player, name in enumerate(self.names)}
-        column |= {call: spec.column_of_script(script) for script, call in enumerate(self._settings.scripts)}
+        column |= {call: spec.column_of_script(script) for script, call in enumerate(self.settings.scripts)}
         for live in np.flatnonzero(self.live.drawable):
             column.setdefault(self._address[int(self.live.entries[live])], int(live))
         cells = self.payoff.least_certain(list(column), min(EVALUATION_MATCHES, spec.evaluations))
@@ -222,32 +250,11 @@ class League:
     def _key(self, identity: int) -> str:
         if identity >= 0:
             return self._address[identity]
-        return [*self.names, *self._settings.scripts][LIVE - identity]
+        return [*self.names, *self.settings.scripts][LIVE - identity]
 
     def _weights_of(self, number: int) -> np.ndarray:
         """Read an entry's weights; the store compares them with their address."""
         return self.pool.store.get(self._address[number]).weights
-
-    def scalars(self) -> dict[str, float]:
-        """Return what is recorded of the league (names in `metrics.METRICS`)."""
-        addresses = self.pool.addresses
-        found = {
-            "league/pool_size": float(len(self.pool)),
-            "league/snapshots_loaded": float(self.live.loads),
-            "league/bytes_moved": float(self.live.bytes_moved),
-            "league/bytes_if_all_pulled": float(self._bytes_all_pull),
-            "league/matches_learning": float(self.matches["learning"]),
-            "league/matches_evaluation": float(self.matches["evaluation"]),
-        }
-        known = {call.replace("/", "-"): call for call in self._settings.scripts}
-        if addresses:
-            known |= {"oldest": addresses[0], "newest": addresses[-1]}
-        for name in self.names:
-            counts = self.payoff.counts([name], list(known.values()))
-            for label, rate, games in zip(known, counts.win_rate[0], counts.games[0], strict=True):
-                if games:
-                    found[f"league/{name}/win_rate_{label}"] = float(rate)
-        return found
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that a resumed league needs, as JSON types."""
@@ -255,11 +262,11 @@ class League:
             "pool": self.pool.state_dict(),
             "payoff": self.payoff.state_dict(),
             "quality": self.quality.state_dict(),
-            "schedules": [schedule.state_dict() for schedule in self.schedules],
+            "roles": [role.state_dict() for role in self.roles],
             "parents": self._parents,
             "matches": dict(self.matches),
             "next_refresh": self._next_refresh,
-            "bytes_all_pull": self._bytes_all_pull,
+            "bytes_if_all_pulled": self.bytes_if_all_pulled,
             "generator": generator_state(self._generator),
         }
 
@@ -267,11 +274,11 @@ class League:
         self.pool.load_state_dict(past["pool"])
         self.payoff.load_state_dict(past["payoff"])
         self.quality.load_state_dict(past["quality"])
-        for schedule, state in zip(self.schedules, past["schedules"], strict=True):
-            schedule.load_state_dict(state)
+        for role, state in zip(self.roles, past["roles"], strict=True):
+            role.load_state_dict(state)
         self._parents = list(past["parents"])
         self.matches.update(past["matches"])
-        self._next_refresh, self._bytes_all_pull = past["next_refresh"], past["bytes_all_pull"]
+        self._next_refresh, self.bytes_if_all_pulled = past["next_refresh"], past["bytes_if_all_pulled"]
         restore_generator(self._generator, past["generator"])
         self._address = {entry.number: entry.address for entry in self.pool.entries}
 

@@ -10,12 +10,10 @@ from sfmarl.config import Config
 from sfmarl.envs.script import find_script
 from sfmarl.errors import UsageError, nearest
 from sfmarl.fit import differences
+from sfmarl.league.roles import ROLES
 from sfmarl.memory.match_table import TableSpec
 from sfmarl.players import Learning, learning_player
 from sfmarl.specs import EnvSpec
-
-ROLES = ("simple",)
-"""What players of a league may be: `simple` meets whom the matchmaker says and is snapshotted on a schedule."""
 
 
 def league_players(config: Config, env: EnvSpec) -> dict[str, Learning]:

@@ -215,7 +215,7 @@ def _run(
         )
         league = None
         if config.league is not None:
-            league = League(plan, plane, past.get("league", {}), console.message)
+            league = League(plan, plane, past.get("league", {}), console.message, crew.reset)
         training = Training(plan, crew, recorder, writer, console, past, callbacks, stop, judge, league)
         with _traceback_kept(run_dir):
             try:

@@ -19,6 +19,7 @@ from sfmarl.monitor.episodes import Episodes
 from sfmarl.monitor.metrics import MetricsWriter
 from sfmarl.monitor.recorder import Recorder
 from sfmarl.monitor.system import SystemSampler
+from sfmarl.run import league_report
 from sfmarl.run.callbacks import Callbacks, Run
 from sfmarl.run.crew import Crew, Message
 from sfmarl.run.keeper import Judge, Keeper
@@ -180,7 +181,7 @@ class Training:
     def _record(self) -> None:
         scalars = self._recorder.record() | self._system.sample(self._crew.pids())
         if self._league is not None:
-            scalars |= self._league.scalars()
+            scalars |= league_report.scalars(self._league)
         scalars |= self._callbacks.record(scalars)
         recorder = self._recorder
         self._write(

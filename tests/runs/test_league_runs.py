@@ -12,6 +12,7 @@ import pytest
 from sfmarl.algorithms.ppo import Hyperparameters
 from sfmarl.config import Config, LeagueConfig
 from sfmarl.errors import RunError, UsageError
+from sfmarl.league.roles import SnapshotRule
 from sfmarl.league.store import open_store
 from sfmarl.memory.match_table import EMPTY
 from sfmarl.memory.plane import DataPlane
@@ -53,7 +54,7 @@ def make_league(tmp_path: Path, past: dict | None = None, **settings) -> League:
     plane = DataPlane.create(plan.plane)
     for player in range(plan.plane.policies):
         plane.weights(player).publish(np.full(plan.plane.weight_sizes[player], 1 + player, np.float32), 1)
-    return League(plan, plane, past or {}, tell=lambda text: None)
+    return League(plan, plane, past or {}, tell=lambda text: None, reset=lambda player: None)
 
 
 def learned(league: League, env_steps: int) -> None:
@@ -162,20 +163,39 @@ def test_a_pool_larger_than_the_room_is_sampled_over_time(tmp_path):
     for step in range(120):
         learned(league, 5000 * (1 + step))
         if step == 11:
-            league.schedules = []
+            league.roles[0].rule = SnapshotRule(10**9, 10**9)
         table.seen[:] = table.version
         live = set(league.live.entries.tolist()) - {EMPTY}
         seen |= live if step > 11 else set()
     assert seen == {entry.number for entry in league.pool.entries} and len(seen) == 12
 
 
+def test_an_exploiter_is_frozen_as_it_is_and_then_begins_anew(tmp_path):
+    roles = {"main": "main", "exploiter": "main_exploiter"}
+    league = make_league(tmp_path, league={"roles": roles, "snapshot_env_steps": 40_000})
+    resets: list[int] = []
+    league._reset = resets.append
+    for player in (0, 1):
+        store = league._plane.weights(player)
+        store.publish(np.full_like(store.buffer[0], 10 + player), 2)
+    _, matches = league._plane.match_table().read()
+    assert matches.probability[1].tolist() == [0, 0, 1, 0, 0], "the exploiter meets main as it is now"
+    won = ((LIVE - 1, LIVE), (1, -1))
+    league.episodes(played(league, *20 * [won]))
+    league.look(10_000)
+    assert [(e.meta.player, e.meta.role) for e in league.pool.entries] == [("exploiter", "main_exploiter")]
+    assert league.pool.store.get(league.pool.addresses[0]).weights[0] == 11
+    assert resets == [1]
+    assert league.payoff.counts(["exploiter"], ["main"]).games == 0
+
+
 def test_two_players_have_learners_of_their_own(tmp_path):
-    roles = {"roles": {"main": "simple", "other": "simple"}, "self_play": 0.2, "matchmaker": "uniform"}
-    result = train(config(tmp_path / "run", league=roles))
+    roles = {"main": "main", "weak": "main_exploiter", "all": "league_exploiter", "other": "simple"}
+    result = train(config(tmp_path / "run", league={"roles": roles, "pool_size": 20}))
     players = {entry["meta"]["player"] for entry in league_of(result.run_dir)["pool"]["entries"]}
-    assert players == {"main", "other"}
+    assert players == set(roles)
     last = result.metrics()[-1]
-    assert {"learner/main/entropy", "learner/other/entropy"} <= set(last)
+    assert {f"learner/{name}/entropy" for name in roles} | {"league/main/rating"} <= set(last)
 
 
 @pytest.mark.parametrize(
