@@ -200,8 +200,8 @@ def test_a_users_own_is_registered_and_checked():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("unifrom", "Did you mean 'uniform'"),
-        ("window?siz=3", "siz"),
+        ("uniforn", "Did you mean 'uniform'"),
+        ("window?sizee=3", "sizee"),
         ("window?size=0", "size = 0"),
         ("window?latest=2", "latest = 2"),
         ("pfsp?weighting=square", "Did you mean 'squared'"),
