@@ -17,6 +17,9 @@ import numpy as np
 
 from sfmarl.errors import UsageError
 
+SPREAD = 10.0
+"""No q falls further below the largest: it would never be drawn again, and steps of 1 / p_i have no bound."""
+
 
 class QualityScores:
     """q by key."""
@@ -39,7 +42,8 @@ class QualityScores:
         logits = np.array([self.scores.get(other, 0.0) for other in keys])
         weights = np.exp(logits - logits.max())
         p = weights[keys.index(key)] / weights.sum()
-        self.scores[key] = float(self.scores.get(key, 0.0) - times * self.rate / (len(keys) * p))
+        q = self.scores.get(key, 0.0) - times * self.rate / (len(keys) * max(p, 1e-300))
+        self.scores[key] = float(max(q, logits.max() - SPREAD))
 
     def keep(self, keys: Collection[str]) -> None:
         """Forget all but `keys`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -28,7 +29,7 @@ from sfmarl.workers.inference import InferenceWorker, PolicySlot
 from sfmarl.workers.learner import LearnerWorker
 from sfmarl.workers.lockstep import LockstepSplit
 from sfmarl.workers.match_seating import MatchSeating
-from sfmarl.workers.rollout import RolloutWorker, Split
+from sfmarl.workers.rollout import REPORT_SECONDS, RolloutWorker, Split
 from sfmarl.workers.routing import Bystander, HomeRoute, SeatRoute
 from sfmarl.workers.seating import HomeSeating, Seating, frozen
 from sfmarl.workers.shaping import Shaping
@@ -74,7 +75,9 @@ def build_rollout(
             else:
                 route = HomeRoute(_seats(plan, plane, blocks, scripts))
             splits.append(LockstepSplit(envs, blocks, route, generation, plan.sync, config.team_reward, shaping))
-    return RolloutWorker(index, generation, splits, words, inbox, inference, report, act)
+    # a serial league decides by results: the clock must not say when they are known
+    seconds = math.inf if config.mode == "serial" and spec.table is not None else REPORT_SECONDS
+    return RolloutWorker(index, generation, splits, words, inbox, inference, report, act, seconds)
 
 
 def build_acting_rollout(plan: RunPlan, plane: DataPlane, index: int, report: Report) -> RolloutWorker:

@@ -35,7 +35,7 @@ from sfmarl.seeding import generator_state, restore_generator, seed_for
 from sfmarl.workers.match_seating import LIVE
 
 REFRESH_ENV_STEPS = 5_000
-"""Env-steps after which the match table is made anew."""
+"""Env-steps after which the match table is made anew, at the latest with every snapshot."""
 EVALUATION_MATCHES = 16
 """Kinds of evaluation matches that workers choose from at a time."""
 EARLIEST = 4
@@ -134,7 +134,7 @@ class League:
         """Snapshot who is due and make the match table anew, if `env_steps` say so."""
         if env_steps < self._next_refresh:
             return
-        self._next_refresh = env_steps + REFRESH_ENV_STEPS
+        self._next_refresh = env_steps + min(REFRESH_ENV_STEPS, self.settings.snapshot_env_steps)
         for player, role in enumerate(self.roles):
             # copy first, then reset: what is frozen is what has learned
             due = role.ready(self._view(player), env_steps)

@@ -101,6 +101,9 @@ class SerialCrew:
             if any(updated):
                 # between two batches nothing is in flight: from a checkpoint made here, resuming loses no step
                 break
+        if self._plan.plane.table is not None:
+            for worker in self._rollout:
+                worker.report()
         return self._drain()
 
     def _drain(self) -> list[Message]:
