@@ -8,11 +8,15 @@ from typing import Any
 import numpy as np
 
 from sfmarl.config import Config
-from sfmarl.envs.registry import is_native, make_env, make_vector_env
+from sfmarl.envs.registry import is_native, make_env, make_envs
 from sfmarl.envs.rows import new_obs_rows, new_outcome_rows, random_actions
+from sfmarl.envs.vector import ObsRows, VectorEnv
+from sfmarl.envs.vector_turns import TurnVectorEnv
 
 PREPARED = 64
 """Joint actions, or turn-based episodes, drawn beforehand, so that drawing costs the environment nothing."""
+PREPARED_TURNS = 512
+"""Turns of each copy of a native game that are drawn beforehand; then every copy begins anew."""
 
 Bare = Callable[[], int]
 """Does a piece of work once and returns how many agent-steps that was."""
@@ -26,7 +30,8 @@ def env_work(config: Config, num_envs: int, seed: int) -> Bare:
     rng = np.random.default_rng(seed)
     seeds = [seed * num_envs + e for e in range(num_envs)]
     if is_native(config.env):
-        return _native_work(config, seeds, rng)
+        env = make_envs(config, num_envs, seeds)
+        return _native_turns_work(env, rng) if isinstance(env, TurnVectorEnv) else _native_work(env, rng)
     envs = [make_env(config) for _ in seeds]
     turn_based = hasattr(envs[0], "agent_iter")
     return _turns_work(envs, rng) if turn_based else _dict_work(envs, seeds, rng)
@@ -121,17 +126,15 @@ def _episode(env: Any, seed: int, rng: np.random.Generator) -> list[int | None]:
     return actions
 
 
-def _native_work(config: Config, seeds: Sequence[int], rng: np.random.Generator) -> Bare:
-    env = make_vector_env(config, len(seeds), seeds)
-    spec, running = env.spec, np.ones(len(seeds), bool)
+def _native_work(env: VectorEnv, rng: np.random.Generator) -> Bare:
+    spec, count = env.spec, env.num_envs
     if any(team.has_mask for team in spec.teams):
-        raise ValueError(f"{config.env} steps many copies at once with masks: no actions can be prepared")
-    rows, outcome = new_obs_rows(spec, len(seeds)), new_outcome_rows(spec, len(seeds))
+        raise ValueError(f"{spec.env} steps many copies at once with masks: no actions can be prepared")
+    rows, outcome, running = new_obs_rows(spec, count), new_outcome_rows(spec, count), np.ones(count, bool)
     prepared = [
-        [random_actions(team.action, (len(seeds), len(team.agents)), rng) for team in spec.teams]
-        for _ in range(PREPARED)
+        [random_actions(team.action, (count, len(team.agents)), rng) for team in spec.teams] for _ in range(PREPARED)
     ]
-    env.reset(range(len(seeds)), rows)
+    env.reset(range(count), rows)
     step = 0
 
     def work() -> int:
@@ -140,6 +143,62 @@ def _native_work(config: Config, seeds: Sequence[int], rng: np.random.Generator)
         if ended.any():
             env.reset(np.flatnonzero(ended).tolist(), rows)
         step += 1
-        return len(seeds) * spec.num_agents
+        return count * spec.num_agents
 
     return work
+
+
+def _native_turns_work(env: TurnVectorEnv, rng: np.random.Generator) -> Bare:
+    """One turn in every copy, and what the next mover sees; after `PREPARED_TURNS` all copies begin anew."""
+    everywhere, rows = np.arange(env.num_envs), new_obs_rows(env.spec, env.num_envs)
+    offered: list[list[np.ndarray]] = []
+    prepared: list[np.ndarray] = []
+    for replayed in (False, True):
+        env.reset(everywhere)
+        for turn in range(PREPARED_TURNS):
+            seen = _observe_movers(env, rows)
+            masks = [mask for _, _, mask in seen if mask is not None]
+            if replayed:
+                if not all(map(np.array_equal, masks, offered[turn])):
+                    raise ValueError(f"{env.spec.env}: legal moves differ from game to game: none can be prepared")
+            else:
+                offered.append([mask.copy() for mask in masks])
+                action = env.spec.teams[0].action
+                actions = np.zeros((env.num_envs, *action.shape), action.dtype)
+                for seat, movers, mask in seen:
+                    own = env.spec.teams[seat].action
+                    actions[movers] = random_actions(own, (len(movers),), rng, mask)
+                prepared.append(actions)
+            _take_turns(env, everywhere, prepared[turn])
+    step = 0
+
+    def work() -> int:
+        nonlocal step
+        if step == 0:
+            env.reset(everywhere)
+        _observe_movers(env, rows)
+        _take_turns(env, everywhere, prepared[step])
+        step = (step + 1) % PREPARED_TURNS
+        return env.num_envs
+
+    return work
+
+
+def _observe_movers(env: TurnVectorEnv, rows: Sequence[ObsRows]) -> list[tuple[int, np.ndarray, np.ndarray | None]]:
+    """Write what every mover sees; return (seat, its copies, masks [n, k]) of the seats that are to move."""
+    seen = []
+    for seat, row in enumerate(rows):
+        movers = np.flatnonzero(env.seat == seat)
+        if movers.size:
+            n = movers.size
+            mask = None if row.action_mask is None else row.action_mask[:n, 0]
+            env.observe(seat, movers, row.obs[:n, 0], mask, None if row.state is None else row.state[:n])
+            seen.append((seat, movers, mask))
+    return seen
+
+
+def _take_turns(env: TurnVectorEnv, everywhere: np.ndarray, actions: np.ndarray) -> None:
+    outcome = env.act(everywhere, actions)
+    over = outcome.terminated | outcome.truncated
+    if over.any():
+        env.reset(np.flatnonzero(over))

@@ -97,6 +97,14 @@ WORKS: dict[str, Work] = {
         hp={"hidden": (128, 128)},
         stepping_dominates=True,
     ),
+    "native_connect_four": Work(
+        "native/connect_four",
+        "connect_four, all games of a split stepped at once",
+        "benchmarks/learn.py --only connect_four",
+        4096,
+        policies={"player_0": "main", "player_1": "main"},
+        hp={"hidden": (128, 128)},
+    ),
 }
 
 

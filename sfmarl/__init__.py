@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sfmarl.algorithms.registry import register_algorithm as register_algorithm
     from sfmarl.config import Config as Config
+    from sfmarl.config import LeagueConfig as LeagueConfig
     from sfmarl.envs.registry import register_env as register_env
     from sfmarl.errors import RunError as RunError
     from sfmarl.errors import UsageError as UsageError
     from sfmarl.evaluation.evaluate import evaluate_run as evaluate_run
     from sfmarl.evaluation.policy import load_policy as load_policy
+    from sfmarl.league.matchmakers import register_matchmaker as register_matchmaker
     from sfmarl.models.custom import register_model as register_model
     from sfmarl.monitor.metrics import register_metric as register_metric
     from sfmarl.results.compare import compare_runs as compare_runs
@@ -37,6 +39,7 @@ __version__ = "0.1.0"
 _HOME = {
     "Callback": "sfmarl.run.callbacks",
     "Config": "sfmarl.config",
+    "LeagueConfig": "sfmarl.config",
     "RunError": "sfmarl.errors",
     "UsageError": "sfmarl.errors",
     "compare_runs": "sfmarl.results.compare",
@@ -46,6 +49,7 @@ _HOME = {
     "register_algorithm": "sfmarl.algorithms.registry",
     "register_callback": "sfmarl.run.callbacks",
     "register_env": "sfmarl.envs.registry",
+    "register_matchmaker": "sfmarl.league.matchmakers",
     "register_metric": "sfmarl.monitor.metrics",
     "register_model": "sfmarl.models.custom",
     "register_reward": "sfmarl.workers.shaping",
@@ -58,6 +62,7 @@ _HOME = {
 __all__ = [
     "Callback",
     "Config",
+    "LeagueConfig",
     "RunError",
     "UsageError",
     "__version__",
@@ -68,6 +73,7 @@ __all__ = [
     "register_algorithm",
     "register_callback",
     "register_env",
+    "register_matchmaker",
     "register_metric",
     "register_model",
     "register_reward",

@@ -13,6 +13,40 @@ Placement = Literal["worker", "local"]
 
 
 @dataclass
+class LeagueConfig:
+    """Settings of a league (`sfmarl league`)."""
+
+    roles: dict[str, str] = field(default_factory=lambda: {"main": "simple"})
+    """Learning players and their roles, simple | main | main_exploiter | league_exploiter: `main=main other=...`. Each
+    has a learner of its own. All but `simple` choose opponents as in AlphaStar."""
+    matchmaker: str = "pfsp?weighting=squared"
+    """Whom a `simple` player meets, arguments as in `'name?key=value'` (`sfmarl list`)."""
+    self_play: float = 0.35
+    """Share of a `simple` player's matches in which it plays itself and learns from all seats."""
+    snapshot_env_steps: int = 200_000
+    """Env-steps after which a player is snapshotted at the latest."""
+    snapshot_win_rate: float = 0.7
+    """Win rate against everybody it meets at which it is snapshotted earlier."""
+    live_snapshots: int = 16
+    """Snapshots that can sit opposite at a time: inference workers hold so many."""
+    pool_size: int = 500
+    """Snapshots kept; beyond, the one goes whose neighbours in its player's history are closest together."""
+    seed_pool: tuple[str, ...] = ()
+    """Runs, checkpoints or snapshot directories whose policies the pool begins with."""
+    scripts: tuple[str, ...] = ("random",)
+    """Scripted players of evaluation matches: `random`, or `module:callable`."""
+    evaluation_share: float = 0.1
+    """Share of the matches in which nobody learns, between those whose payoff is least certain."""
+    payoff_decay: float = 1.0
+    """Weight that a payoff's earlier games keep at each new one (AlphaStar: .99)."""
+
+    def __post_init__(self) -> None:
+        for name in ("seed_pool", "scripts"):
+            value = getattr(self, name)
+            setattr(self, name, (value,) if isinstance(value, str) else tuple(value))
+
+
+@dataclass
 class Config:
     """Settings of one training run."""
 
@@ -74,6 +108,8 @@ class Config:
     """Team -> policy name; teams not named get their own. Equal names for opponents: self-play."""
     players: dict[str, Any] = field(default_factory=dict)
     """Policy -> its settings: `prey={"lr": 1e-4}`, or {"frozen": "runs/x"}, or {"script": "module:callable"}."""
+    league: Any = None
+    """A league's settings (`LeagueConfig`); None trains without one."""
     sharing: str = "full"
     """Parameters inside a team: full | none | a JSON object {agent: role}."""
     death: Literal["terminal", "masked"] = "terminal"

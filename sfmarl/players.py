@@ -74,6 +74,14 @@ def resolve_players(config: Config, env: EnvSpec) -> dict[str, Player]:
     return players
 
 
+def learning_player(config: Config, name: str) -> Learning:
+    """Return how the policy `name` learns. Raises UsageError for unknown settings, and for one that does not learn."""
+    player = _player(config, name, config.players.get(name, {}))
+    if not isinstance(player, Learning):
+        raise UsageError(f"players: {name!r} has to learn.")
+    return player
+
+
 def learning_teams(config: Config, env: EnvSpec) -> list[TeamSpec]:
     """Return the teams of `env` whose policy learns, in their order."""
 
@@ -154,6 +162,8 @@ def load_frozen(name: str, player: Frozen, teams: list[TeamSpec]) -> PolicyState
 
 def scripted_teams(config: Config, env: EnvSpec, seed: int) -> dict[str, ScriptedPlayer]:
     """Return who plays each team of `env` that a script plays; `seed` is that of their draws. Raises UsageError."""
+    if config.league is not None:
+        return {}  # its scripts sit in the matches of the run alone
     players = resolve_players(config, env)
     found = {}
     for team in env.teams:

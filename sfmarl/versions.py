@@ -17,6 +17,7 @@ from sfmarl.envs.registry import make_env
 from sfmarl.envs.single import SingleAgentEnv
 from sfmarl.envs.turns import TurnEnv
 from sfmarl.envs.vector import VectorEnv
+from sfmarl.envs.vector_turns import TurnVectorEnv
 from sfmarl.errors import UsageError
 
 _PACKAGES = ("torch", "numpy", "gymnasium", "pettingzoo")
@@ -28,7 +29,7 @@ def package_versions() -> dict[str, str]:
     return versions | {package: metadata.version(package) for package in _PACKAGES}
 
 
-def env_version(config: Config, env: VectorEnv | TurnEnv) -> str:
+def env_version(config: Config, env: VectorEnv | TurnVectorEnv | TurnEnv) -> str:
     """Return `package version` of where the environment of `config` is implemented; `env` is an instance of it.
 
     Of a single file that belongs to no package it is the file's name and what its content hashes to.

@@ -12,7 +12,7 @@ from typing import Any, TypeVar, Union
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from sfmarl.config import Config
+from sfmarl.config import Config, LeagueConfig
 from sfmarl.errors import UsageError
 from sfmarl.user_code import import_user_code
 
@@ -116,7 +116,20 @@ class TrainArguments(Config):
     `sfmarl tune` does."""
     config: Path | None = None
     """Take the settings of an earlier run (its directory or config.json) as defaults."""
+    league: tyro.conf.Suppress[tyro.conf.Fixed[Any]] = None
+    """See `sfmarl league`."""
 
+
+@dataclass
+class LeagueArguments(TrainArguments):
+    """Train by self-play against a growing pool of past selves: a league."""
+
+    league: Any = None
+    """A league's settings (`LeagueConfig`)."""
+
+
+LEAGUE_DEFAULTS: dict[str, Any] = {"algo": "ippo", "eval_env_steps": 0, "final_eval_episodes": 0}
+"""Of a league where they differ: the return of a player against itself says nothing."""
 
 Arguments = TypeVar("Arguments", bound=Config)
 
@@ -137,11 +150,13 @@ def parse_run(cls: type[Arguments], argv: Sequence[str], prog: str, default: Con
     """
     from sfmarl.algorithms import get_algorithm  # brings torch: flags of other commands do without
 
-    base = Config(env=tyro.MISSING) if default is None else default
+    base = default or Config(env=tyro.MISSING, **({} if cls is not LeagueArguments else LEAGUE_DEFAULTS))
     if cls is not Config and (file := _words_of(argv, "--config")):
         base, argv = _settings_of(Path(file[-1]), argv)
     import_user_code(_words_of(argv, "--imports") or base.imports)
     algo = (_words_of(argv, "--algo") or [base.algo])[-1]
+    if cls is LeagueArguments:
+        base = replace(base, league=base.league or LeagueConfig())
     keep = base.hp is not None and algo == base.algo
     base = replace(base, hp=base.hp if keep else get_algorithm(algo).hyperparameters())
     clash = {f.name for f in fields(cls)} & {f.name for f in fields(base.hp)}

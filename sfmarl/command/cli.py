@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sfmarl import __version__
-from sfmarl.command.arguments import TrainArguments, parse, parse_run
+from sfmarl.command.arguments import LeagueArguments, TrainArguments, parse, parse_run
 from sfmarl.command.compare import compare
 from sfmarl.command.export import export
 from sfmarl.command.launching import guarded, start
@@ -28,6 +28,7 @@ usage: sfmarl COMMAND ... [--debug]
 Asynchronous multi-agent reinforcement learning on one machine.
 
   train ENV       train a team on an environment
+  league ENV      train on a competitive game against a growing pool of past selves
   resume DIR      continue the run in DIR from its latest checkpoint (a series or a sweep: what is left of it)
   evaluate DIR    mean return of the run in DIR, with a 95 % interval
   compare DIR...  learning curves and scores of several runs
@@ -127,6 +128,10 @@ def _train(words: Sequence[str]) -> int:
     return start(parse_run(TrainArguments, words, prog="sfmarl train"), words)
 
 
+def _league(words: Sequence[str]) -> int:
+    return start(parse_run(LeagueArguments, words, prog="sfmarl league"), words)
+
+
 def _evaluate(words: Sequence[str]) -> int:
     arguments = parse(EvaluateArguments, words, prog="sfmarl evaluate")
     from sfmarl.evaluation.evaluate import evaluate_run
@@ -155,6 +160,7 @@ def _list(words: Sequence[str]) -> int:
     import_user_code(parse(ListArguments, words, prog="sfmarl list").imports)
     from sfmarl.algorithms import ALGORITHMS
     from sfmarl.envs.registry import list_envs
+    from sfmarl.league.matchmakers import MATCHMAKERS
     from sfmarl.models.custom import MODELS
     from sfmarl.monitor.metrics import USER_METRICS
     from sfmarl.run.callbacks import CALLBACKS
@@ -167,6 +173,7 @@ def _list(words: Sequence[str]) -> int:
         ("models", MODELS.entries()),
         ("rewards", REWARDS.entries()),
         ("metrics", USER_METRICS.entries()),
+        ("matchmakers", MATCHMAKERS.entries()),
     ):
         width = max((len(name) for name, _ in entries), default=0)
         lines = [f"  {name:<{width}}  {description}".rstrip() for name, description in entries]
@@ -177,6 +184,7 @@ def _list(words: Sequence[str]) -> int:
 
 _COMMANDS = {
     "train": _train,
+    "league": _league,
     "resume": resume,
     "evaluate": _evaluate,
     "compare": compare,

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from sfmarl.command.arguments import TrainArguments, config_of, given_settings, parse_run
+from sfmarl.command.arguments import LeagueArguments, TrainArguments, config_of, given_settings, parse_run
 from sfmarl.config import Config, default_run_dir
 from sfmarl.errors import RunError, SfmarlError
 
@@ -26,7 +26,8 @@ def launch(default: Config, argv: Sequence[str] | None = None) -> int:
     """
 
     def run(words: Sequence[str]) -> int:
-        return start(parse_run(TrainArguments, words, prog=Path(sys.argv[0]).name, default=default), words)
+        arguments = TrainArguments if default.league is None else LeagueArguments
+        return start(parse_run(arguments, words, prog=Path(sys.argv[0]).name, default=default), words)
 
     return guarded(run, sys.argv[1:] if argv is None else argv)
 

@@ -11,10 +11,12 @@ from sfmarl.envs.checks.describe import memory_facts, space_facts
 from sfmarl.envs.checks.look import look
 from sfmarl.envs.checks.official import run_official
 from sfmarl.envs.checks.parallel import play_parallel
+from sfmarl.envs.checks.play import Play
 from sfmarl.envs.checks.report import CheckReport
 from sfmarl.envs.checks.returns import report_play
 from sfmarl.envs.checks.seeds import check_seeding
 from sfmarl.envs.checks.turns import play_turns
+from sfmarl.envs.checks.vector_turns import play_vector_turns
 from sfmarl.envs.probe import Probe
 from sfmarl.envs.registry import is_native, load_spec, probe_env
 from sfmarl.errors import RunError
@@ -49,13 +51,19 @@ def check_env(config: Config, max_seconds: float = SECONDS, max_episodes: int = 
     if report.ok:
         try:
             reproducible = check_seeding(report, config, spec, found, SEED_SHARE * max_seconds)
-            play = play_turns if spec.turn_based else play_parallel
-            report_play(report, spec, play(config, spec, found, PLAY_SHARE * max_seconds, max_episodes))
+            report_play(report, spec, _play(config, spec, found, PLAY_SHARE * max_seconds, max_episodes))
         except RunError as error:
             report.problems.append(str(error))
     if raw:
         run_official(report, config, found, OFFICIAL_SHARE * max_seconds, reproducible=reproducible)
     return report
+
+
+def _play(config: Config, spec: EnvSpec, found: Probe | None, max_seconds: float, max_episodes: int) -> Play:
+    if spec.turn_based and found is None:
+        return play_vector_turns(config, spec, max_seconds, max_episodes)
+    play = play_turns if spec.turn_based else play_parallel
+    return play(config, spec, found, max_seconds, max_episodes)
 
 
 def _describe(report: CheckReport, config: Config, spec: EnvSpec, found: Probe | None) -> None:

@@ -61,6 +61,18 @@ class EpisodeInfos:
                     self._sum[cell] += value
                     self._count[cell] += 1
 
+    @property
+    def keys(self) -> list[str]:
+        """The entries that are asked for."""
+        return [metric.key for _, metric in self._metrics]
+
+    def note_rows(self, envs: np.ndarray, key: str, values: np.ndarray) -> None:
+        """Add one step of many envs, int [n]: what each agent, in seat order, has under `key` [n, agents]."""
+        row = self.keys.index(key)
+        self._last[envs, row] = values
+        self._sum[envs, row] += values
+        self._count[envs, row] += 1
+
     def take(self, envs: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
         """Return key -> float64 [n, teams] of the episodes that ended in `envs` (NaN: not reported); forget them."""
         taken = {}

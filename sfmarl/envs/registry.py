@@ -10,15 +10,17 @@ from typing import Any
 from sfmarl.config import Config
 from sfmarl.envs.adapters import examples
 from sfmarl.envs.aec import AecTurnEnv
-from sfmarl.envs.infos import EpisodeInfos, parse_info_metrics
+from sfmarl.envs.infos import EpisodeInfos, InfoMetric, parse_info_metrics
 from sfmarl.envs.mpe import SCENARIOS
 from sfmarl.envs.parallel import ParallelVectorEnv
 from sfmarl.envs.probe import Probe, probe
 from sfmarl.envs.probe_turns import probe_turns
 from sfmarl.envs.resolve import Factory, pettingzoo_extra, pettingzoo_ids, resolve, sibling_modules
+from sfmarl.envs.turn_copy import TurnCopy
 from sfmarl.envs.turns import TurnEnv
-from sfmarl.envs.vector import VectorEnv
-from sfmarl.errors import RunError, UsageError
+from sfmarl.envs.vector import Reporting, VectorEnv
+from sfmarl.envs.vector_turns import TurnVectorEnv
+from sfmarl.errors import RunError, UsageError, nearest
 from sfmarl.registry import Registry
 from sfmarl.specs import EnvSpec
 
@@ -30,8 +32,8 @@ def register_env(name: str, factory: Callable[..., Any] | str, description: str 
     """Register `factory` (a callable or "module:callable") as the environment called `name`.
 
     It is called with the environment's keyword arguments and returns a ParallelEnv, an AECEnv, a TurnEnv or a
-    gymnasium.Env; or, when its signature has `num_envs` and `seeds`, with those too, and returns a VectorEnv. Worker
-    processes know the name if the module that registers it is among the run's `imports`.
+    gymnasium.Env; or, when its signature has `num_envs` and `seeds`, with those too, and returns a VectorEnv or a
+    TurnVectorEnv. Worker processes know the name if the module that registers it is among the run's `imports`.
     Raises UsageError when the name is taken by another factory.
     """
     ENVS.register(name, factory, description)
@@ -46,7 +48,7 @@ def list_envs() -> list[tuple[str, str]]:
 
 
 def is_native(name: str) -> bool:
-    """Return whether the environment called `name` implements the vector protocol itself. Raises UsageError."""
+    """Return whether the environment called `name` steps all its copies at once itself. Raises UsageError."""
     return resolve(name, ENVS).is_vector
 
 
@@ -102,21 +104,20 @@ def make_env(config: Config, render_mode: str | None = None) -> Any:
 
 def make_envs(
     config: Config, num_envs: int, seeds: Sequence[int], render_mode: str | None = None, found: Probe | None = None
-) -> VectorEnv | list[TurnEnv]:
+) -> VectorEnv | TurnVectorEnv | list[TurnEnv]:
     """Return `num_envs` copies of the environment of `config` as the data plane steps them.
 
-    All agents act at once: one VectorEnv; `seeds[e]` goes to the first reset of copy e, later resets continue its own
-    random stream. Agents take turns: a list of TurnEnvs, whose first resets the caller gives their seeds. `render_mode`
-    goes to the constructor; `found` is what `probe_env` said, if somebody has asked it before. Raises UsageError like
-    `load_spec`, RunError when a further copy cannot be built.
+    All agents act at once: one VectorEnv; agents take turns in a native game: one TurnVectorEnv. `seeds[e]` goes to the
+    first reset of copy e, later resets continue its own random stream. Agents take turns in other environments: a list
+    of TurnEnvs, whose first resets the caller gives their seeds. `render_mode` goes to the constructor; `found` is what
+    `probe_env` said, if somebody has asked it before. Raises UsageError like `load_spec`, RunError when a further copy
+    cannot be built.
     """
     if len(seeds) != num_envs:
         raise ValueError(f"{num_envs} envs need as many seeds, got {len(seeds)}")
     factory = resolve(config.env, ENVS)
     if factory.is_vector:
-        if render_mode is not None:
-            raise UsageError(f"{config.env} is a native vector environment, which cannot render")
-        return _build_vector(factory, config, num_envs, list(seeds))
+        return _build_vector(factory, config, num_envs, list(seeds), render_mode)
     found = found or probe_env(config)
     wanted = parse_info_metrics(config.info_metrics)
     if wanted and not found.codecs:
@@ -137,13 +138,16 @@ def make_vector_env(
 ) -> VectorEnv:
     """Return `make_envs` of an environment whose agents act at once. Raises UsageError when they take turns."""
     envs = make_envs(config, num_envs, seeds, render_mode, found)
-    if isinstance(envs, list):
+    if isinstance(envs, list | TurnVectorEnv):
         raise UsageError(f"{config.env} is turn-based: its agents do not act at once")
     return envs
 
 
 def make_turn_envs(config: Config, num_envs: int, found: Probe | None = None) -> list[TurnEnv]:
-    """Return `make_envs` of an environment whose agents take turns. Raises UsageError when they act at once."""
+    """Return single games of an environment whose agents take turns. Raises UsageError when they act at once."""
+    factory = resolve(config.env, ENVS)
+    if factory.is_vector and load_spec(config).turn_based:
+        return [TurnCopy(lambda seed: _build_vector(factory, config, 1, [seed])) for _ in range(num_envs)]
     envs = make_envs(config, num_envs, range(num_envs), found=found)
     if not isinstance(envs, list):
         envs.close()
@@ -168,15 +172,31 @@ def _kwargs(config: Config, render_mode: str | None) -> dict[str, Any]:
     return dict(config.env_kwargs) if render_mode is None else {**config.env_kwargs, "render_mode": render_mode}
 
 
-def _build_vector(factory: Factory, config: Config, num_envs: int, seeds: list[int]) -> VectorEnv:
-    if config.info_metrics:
-        raise UsageError(f"{config.env} is a native vector environment, which has no infos: leave out info_metrics")
-    env = factory.make_vector(num_envs, seeds, config.env_kwargs)
+def _build_vector(
+    factory: Factory, config: Config, num_envs: int, seeds: list[int], render_mode: str | None = None
+) -> VectorEnv | TurnVectorEnv:
+    if render_mode is not None and "render_mode" not in (factory.accepted() or ()):
+        raise UsageError(f"{config.env} is a native vector environment, which cannot render")
+    env = factory.make_vector(num_envs, seeds, _kwargs(config, render_mode))
     _require_auto_teams(config, env.spec, "native vector")
     if config.frame_stack != 1:
         raise UsageError(f"{config.env} is a native vector environment, whose frames are not stacked: frame_stack=1")
     env.spec = replace(env.spec, env=config.env)
+    if wanted := parse_info_metrics(config.info_metrics):
+        _collect_infos(config, env, wanted)
     return env
+
+
+def _collect_infos(config: Config, env: VectorEnv, wanted: Sequence[InfoMetric]) -> None:
+    if not isinstance(env, Reporting):
+        raise UsageError(f"{config.env} is a native vector environment, which has no infos: leave out info_metrics")
+    for key in (metric.key for metric in wanted):
+        if key not in env.info_keys:
+            raise UsageError(
+                f"info_metrics: {config.env} has no info {key!r}.{nearest(key, env.info_keys)} "
+                f"It has {', '.join(env.info_keys)}."
+            )
+    env.infos = EpisodeInfos(wanted, env.spec, env.num_envs)
 
 
 def _require_auto_teams(config: Config, spec: EnvSpec, kind: str) -> None:
@@ -185,11 +205,18 @@ def _require_auto_teams(config: Config, spec: EnvSpec, kind: str) -> None:
         raise UsageError(f"{config.env} is a {kind} environment with fixed teams ({teams}): use teams=auto")
 
 
+register_env("native/connect_four", "sfmarl.envs.board.connect_four:ConnectFour", "Connect Four, many games at once")
+register_env("native/tic_tac_toe", "sfmarl.envs.board.tic_tac_toe:TicTacToe", "tic-tac-toe, many games at once")
 for _module, _where in SCENARIOS.items():
     _name = _module.rpartition("_")[0]
     register_env(f"native/{_name}", f"sfmarl.envs.mpe.{_where}", f"mpe2 {_module}, vectorised in NumPy")
 register_env("games/dict", "sfmarl.envs.games:DictEnv", "trivial dict environment for throughput measurements")
 register_env("native/dict", "sfmarl.envs.native_dict:NativeDict", "games/dict, many copies at once")
+register_env("native/rock_paper_scissors", "sfmarl.envs.matrix:RockPaperScissors", "rps_v2, many copies at once")
+register_env("native/prisoners_dilemma", "sfmarl.envs.matrix:PrisonersDilemma", "iterated, many copies at once")
+register_env("native/matching_pennies", "sfmarl.envs.matrix:MatchingPennies", "repeated, many copies at once")
+register_env("native/circle", "sfmarl.envs.matrix:Circle", "cyclic circle game, many copies at once")
+register_env("native/matrix_game", "sfmarl.envs.matrix:MatrixGame", "repeated game of two, payoff as JSON lists")
 register_env("games/climbing", "sfmarl.envs.games:climbing", "climbing game, repeated 25 times, common reward")
 register_env("games/recall", "sfmarl.envs.recall:Recall", "memory game: say at the end what was shown at the beginning")
 register_env("games/penalty", "sfmarl.envs.games:penalty", "penalty game (k), repeated 25 times, common reward")

@@ -110,3 +110,11 @@ class Informative(Protocol):
 
     infos: EpisodeInfos | None
     """Aggregates the infos of running episodes; None when none were asked for."""
+
+
+@runtime_checkable
+class Reporting(Informative, Protocol):
+    """What a native `VectorEnv` offers that has infos to report: whoever builds it sets `infos`, which it tells."""
+
+    info_keys: tuple[str, ...]
+    """Entries that it knows."""

@@ -1,6 +1,7 @@
 """Environments under evaluation, behind one interface: all agents at once, or one after the other.
 
-Both play E copies with one player per team and keep the returns. The evaluator decides how many episodes each plays.
+All play E copies with one player per team and keep the returns. The evaluator decides how many episodes each plays.
+Games that are stepped together: vector_turn_arena.py.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from sfmarl.envs.parallel import ParallelVectorEnv
 from sfmarl.envs.rows import new_obs_rows, new_outcome_rows
 from sfmarl.envs.turns import Turn, TurnEnv
 from sfmarl.envs.vector import Informative, ObsRows, VectorEnv
+from sfmarl.envs.vector_turns import TurnVectorEnv
 from sfmarl.errors import UsageError
 from sfmarl.specs import EnvSpec, TeamSpec
 from sfmarl.workers.episodes import EpisodeLog
@@ -49,7 +51,7 @@ class Arena(Protocol):
 
     spec: EnvSpec
     """What they look like."""
-    env: VectorEnv | TurnEnv
+    env: VectorEnv | TurnVectorEnv | TurnEnv
     """The environments, or the first of them."""
     episodes: EpisodeLog
     """Returns of what is being played and was played."""

@@ -9,9 +9,11 @@ import numpy as np
 
 from sfmarl.config import Config
 from sfmarl.envs.registry import make_envs
+from sfmarl.envs.vector_turns import TurnVectorEnv
 from sfmarl.errors import RunError, UsageError
-from sfmarl.evaluation.arena import ParallelArena, Player, TurnArena
+from sfmarl.evaluation.arena import Arena, ParallelArena, Player, TurnArena
 from sfmarl.evaluation.result import Evaluation
+from sfmarl.evaluation.vector_turn_arena import VectorTurnArena
 from sfmarl.monitor.episodes import Episodes
 from sfmarl.monitor.metrics import compute_metrics
 from sfmarl.players import leading_team
@@ -60,7 +62,11 @@ class Evaluator:
         self._config, self._stop = config, stop
         self._seed, self._greedy, self._max_steps = seed, greedy, max_episode_steps
         envs = make_envs(config, count, seeds, render_mode)
-        self._arena = TurnArena(envs, seeds) if isinstance(envs, list) else ParallelArena(envs)
+        self._arena: Arena
+        if isinstance(envs, list):
+            self._arena = TurnArena(envs, seeds)
+        else:
+            self._arena = VectorTurnArena(envs) if isinstance(envs, TurnVectorEnv) else ParallelArena(envs)
         self.spec = self._arena.spec
         if missing := [team.name for team in self.spec.teams if team.name not in players]:
             self.close()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sfmarl.memory.block import Block, BlockSpec
+from sfmarl.memory.match_table import MatchTable, TableSpec
 from sfmarl.memory.seats import Scratch, ScratchSpec
 from sfmarl.memory.segment import Layout, Segment
 from sfmarl.memory.weights import WeightStore, plan_weights
@@ -46,11 +47,20 @@ class PlaneSpec:
     """Floats each policy's recurrent actor remembers per agent; empty when every actor is feed-forward."""
     frozen_seats: bool = False
     """Whether any seat may be taken by players that do not learn; they act from scratch rows."""
+    table: TableSpec | None = None
+    """Of a league: seats are filled per match. The splits are home to its learning players in turn, each of which has a
+    block for every seat; `frozen_sizes` are then those of the live snapshots."""
 
     @property
     def policies(self) -> int:
         """Trainable policies."""
         return len(self.weight_sizes)
+
+    def policy_at(self, worker: int, split: int, seat: int) -> int:
+        """Return who is at home in a seat of a split, as `policy_of_team` says it."""
+        if self.table is None:
+            return self.policy_of_team[seat]
+        return (worker * self.splits + split) % self.table.learning
 
     def blocks(self) -> list[BlockSpec]:
         """Return every block, ordered by worker, split, seat: one for each team whose player learns."""
@@ -58,7 +68,8 @@ class PlaneSpec:
         for worker in range(self.workers):
             for split in range(self.splits):
                 for seat, team in enumerate(self.env.teams):
-                    if self.policy_of_team[seat] < 0:
+                    policy = self.policy_at(worker, split, seat)
+                    if policy < 0:
                         continue
                     agents = len(team.agents)
                     specs.append(
@@ -66,7 +77,7 @@ class PlaneSpec:
                             worker=worker,
                             split=split,
                             seat=seat,
-                            policy=self.policy_of_team[seat],
+                            policy=policy,
                             team=team,
                             lanes=self.envs_per_split * (agents if self.env.turn_based else 1),
                             agents=1 if self.env.turn_based else agents,
@@ -75,7 +86,7 @@ class PlaneSpec:
                             lockstep=not self.env.turn_based,
                             state_shape=self.env.state_shape if self.stores_state else None,
                             in_return=self.masked_death,
-                            rnn_size=self.rnn_sizes[self.policy_of_team[seat]] if self.rnn_sizes else 0,
+                            rnn_size=self.rnn_sizes[policy] if self.rnn_sizes else 0,
                         )
                     )
         return specs
@@ -87,7 +98,7 @@ class PlaneSpec:
             for worker in range(self.workers)
             for split in range(self.splits)
             for seat, team in enumerate(self.env.teams)
-            if self.frozen_seats or self.policy_of_team[seat] < 0
+            if self.frozen_seats or self.table is not None or self.policy_of_team[seat] < 0
         ]
 
     def layout(self) -> Layout:
@@ -98,6 +109,8 @@ class PlaneSpec:
             plan_weights(layout, policy, size)
         for spec in (*self.blocks(), *self.scratch()):
             spec.plan(layout)
+        if self.table is not None:
+            self.table.plan(layout, len(self.env.teams), self.workers)
         return layout
 
     def lanes_of_policy(self, policy: int) -> int:
@@ -123,6 +136,10 @@ class DataPlane:
     def words(self) -> Words:
         """Open the control words."""
         return Words(self.segment)
+
+    def match_table(self) -> MatchTable:
+        """Open the match table of a league."""
+        return MatchTable(self.spec.table, self.segment)
 
     def weights(self, policy: int) -> WeightStore:
         """Open one policy's published weights; those that do not learn come after those that do."""

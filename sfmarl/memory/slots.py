@@ -19,7 +19,9 @@ ALL = slice(None)
 _NONE = np.empty(0, np.int64)
 
 Lanes = slice | np.ndarray | int
-"""Which lanes of a ring position: all at once in lock-step, one when turns alternate."""
+"""Which lanes of a ring position: all at once in lock-step, one or some when turns alternate."""
+Ring = int | np.ndarray
+"""Ring position: one, or one for each of some lanes (int64 [n])."""
 
 
 class SlotWords:
@@ -33,7 +35,7 @@ class SlotWords:
         self.number = number
         """[ring, L] int64: how many slots the lane had claimed before this one."""
 
-    def _move(self, ring: int, lanes: Lanes, old: int, new: int) -> None:
+    def _move(self, ring: Ring, lanes: Lanes, old: int, new: int) -> None:
         words = self.state[ring, lanes]
         if (words != old).any():
             raise RuntimeError(f"slot state must be {old} to become {new}, found {np.unique(words)}")
@@ -47,13 +49,18 @@ class SlotWords:
         """
         return not (self.state[ALL if sync else ring, lanes] != FREE).any()
 
-    def claim(self, ring: int, lanes: Lanes, generation: int, number: int) -> None:
+    def claimable(self, ring: np.ndarray, lanes: np.ndarray, sync: bool) -> np.ndarray:
+        """`can_claim` of each of n lanes: whether its slot at its `ring` position is, bool [n]."""
+        free = self.state[:, lanes] == FREE if sync else self.state[ring, lanes] == FREE
+        return free.all(axis=0) if sync else free
+
+    def claim(self, ring: Ring, lanes: Lanes, generation: int, number: int | np.ndarray) -> None:
         """FREE -> FILLING, by the worker: from here on it may write the slot."""
         self._move(ring, lanes, FREE, FILLING)
         self.generation[ring, lanes] = generation
         self.number[ring, lanes] = number
 
-    def publish(self, ring: int, lanes: Lanes) -> None:
+    def publish(self, ring: Ring, lanes: Lanes) -> None:
         """FILLING -> READY, by the worker: every step is closed; it will not write the slot again."""
         self._move(ring, lanes, FILLING, READY)
 

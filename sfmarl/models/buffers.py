@@ -13,10 +13,10 @@ class Buffers:
     def __init__(self) -> None:
         self._memory: dict[str, np.ndarray] = {}
 
-    def __call__(self, name: str, *shape: int, dtype: type = np.float32) -> np.ndarray:
-        """Return a contiguous array of `shape`, its values undefined; a name keeps one dtype."""
+    def __call__(self, name: str, *shape: int, dtype: np.dtype | type = np.float32) -> np.ndarray:
+        """Return a contiguous array of `shape`, its values undefined."""
         size = math.prod(shape)
         memory = self._memory.get(name)
-        if memory is None or memory.size < size:
+        if memory is None or memory.size < size or memory.dtype != dtype:
             memory = self._memory[name] = np.empty(size, dtype)
         return memory[:size].reshape(shape)

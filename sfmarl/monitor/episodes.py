@@ -30,6 +30,8 @@ class Episodes:
     """[n, agents] float64: the same of shaped rewards; None without shaping."""
     infos: Mapping[str, np.ndarray] = field(default_factory=dict)
     """Key of `Config.info_metrics` -> [n, teams] float64; NaN where no agent of the team reported it."""
+    players: np.ndarray | None = None
+    """[n, teams] int64: who played each team's seat in a league (workers/match_seating.py); else None."""
 
     def returns_of(self, team: str) -> np.ndarray:
         """Return the team's agents' returns [n, agents of the team]. Raises KeyError for an unknown team."""
@@ -68,6 +70,7 @@ class EpisodeStats:
         lengths: np.ndarray,
         shaped: np.ndarray | None = None,
         infos: Mapping[str, np.ndarray] | None = None,
+        players: np.ndarray | None = None,
     ) -> Episodes:
         """Add n finished episodes (shapes as in `Episodes`) and return them.
 
@@ -77,7 +80,7 @@ class EpisodeStats:
         if returns.ndim != 2 or returns.shape != (len(lengths), len(self._agents)):
             raise ValueError(f"returns must be [{len(lengths)}, {len(self._agents)}], not {list(returns.shape)}")
         self.episodes += len(returns)
-        self._finished.append(Finished(returns, np.asarray(lengths), shaped, dict(infos or {})))
+        self._finished.append(Finished(returns, np.asarray(lengths), shaped, dict(infos or {}), players))
         self._window.extend(returns[-WINDOW:])
         return Episodes(self._spec, *self._finished[-1])
 

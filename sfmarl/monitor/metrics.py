@@ -69,6 +69,16 @@ METRICS: dict[str, Metric] = {
     "episodes": Metric("episodes", "episodes ended since the run began"),
     "info/<key>/<team>": Metric("1", "mean over episodes of an entry of the infos (Config.info_metrics)"),
     "eval/info/<key>/<team>": Metric("1", "evaluation: the same"),
+    "league/pool_size": Metric("snapshots", "entries of the pool, duplicates included"),
+    "league/snapshots_loaded": Metric("snapshots", "snapshots that were brought live since the run was started"),
+    "league/bytes_moved": Metric("bytes", "weights of snapshots that were brought live since the run was started"),
+    "league/bytes_if_all_pulled": Metric("bytes", "the same if every rollout worker had pulled every snapshot"),
+    "league/matches_learning": Metric("matches", "finished matches in which somebody learned, since the run began"),
+    "league/matches_evaluation": Metric("matches", "finished matches in which nobody learned, since the run began"),
+    "league/<player>/rating": Metric("Elo", "Bradley-Terry rating by all games, the first script at 1200"),
+    "league/<player>/win_rate_<opponent>": Metric(
+        "1", "(wins + draws / 2) / games against the pool's oldest and newest snapshot and each script"
+    ),
     "custom/<name>": Metric("1", "added by a callback, under no registered name"),
     "eval/return_team/<team>": Metric("reward", "evaluation: mean return, sum over the team's agents"),
     "eval/interval_team/<team>": Metric("reward", "evaluation: half width of that mean's 95 % interval"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -15,6 +16,7 @@ from sfmarl.algorithms import get_algorithm
 from sfmarl.envs.registry import make_envs
 from sfmarl.envs.script import ScriptedPlayer
 from sfmarl.envs.turns import TurnEnv
+from sfmarl.envs.vector_turns import TurnVectorEnv
 from sfmarl.errors import RunError
 from sfmarl.memory.block import Block
 from sfmarl.memory.device_weights import DeviceWeightsReader, DeviceWeightsWriter
@@ -26,11 +28,13 @@ from sfmarl.seeding import seed_for
 from sfmarl.workers.inference import InferenceWorker, PolicySlot
 from sfmarl.workers.learner import LearnerWorker
 from sfmarl.workers.lockstep import LockstepSplit
-from sfmarl.workers.rollout import RolloutWorker, Split
-from sfmarl.workers.routing import Bystander, HomeRoute
-from sfmarl.workers.seating import HomeSeating, frozen
+from sfmarl.workers.match_seating import MatchSeating
+from sfmarl.workers.rollout import REPORT_SECONDS, RolloutWorker, Split
+from sfmarl.workers.routing import Bystander, HomeRoute, SeatRoute
+from sfmarl.workers.seating import HomeSeating, Seating, frozen
 from sfmarl.workers.shaping import Shaping
 from sfmarl.workers.turns import TurnSplit
+from sfmarl.workers.vector_turns import VectorTurnSplit
 
 Report = Callable[[str, Any], None]
 """Sends (kind, payload) to the main process."""
@@ -61,13 +65,19 @@ def build_rollout(
         _tidy(blocks, plan.sync)
         envs = make_envs(config, spec.envs_per_split, seeds)
         scripts = _scripts(plan, index, split)
+        seating = _seating(plan, plane, blocks, seeds[0])
         shaping = [Shaping(config.reward, block) for block in blocks] if config.reward else []
-        if isinstance(envs, list):
-            splits.append(_turns(plan, plane, envs, blocks, scripts, shaping, generation, seeds))
+        if isinstance(envs, list | TurnVectorEnv):
+            splits.append(_turns(plan, plane, envs, blocks, seating, scripts, shaping, generation, seeds))
         else:
-            route = HomeRoute(_seats(plan, plane, blocks, scripts))
+            if isinstance(seating, MatchSeating):
+                route = SeatRoute(blocks, plane.scratch(index, split), seating, scripts)
+            else:
+                route = HomeRoute(_seats(plan, plane, blocks, scripts))
             splits.append(LockstepSplit(envs, blocks, route, generation, plan.sync, config.team_reward, shaping))
-    return RolloutWorker(index, generation, splits, words, inbox, inference, report, act)
+    # a serial league decides by results: the clock must not say when they are known
+    seconds = math.inf if config.mode == "serial" and spec.table is not None else REPORT_SECONDS
+    return RolloutWorker(index, generation, splits, words, inbox, inference, report, act, seconds)
 
 
 def build_acting_rollout(plan: RunPlan, plane: DataPlane, index: int, report: Report) -> RolloutWorker:
@@ -81,14 +91,33 @@ def build_acting_rollout(plan: RunPlan, plane: DataPlane, index: int, report: Re
 def _scripts(plan: RunPlan, worker: int, split: int) -> dict[tuple[int, int], ScriptedPlayer]:
     """Return who acts inside this split, by (number among the players that do not learn, seat).
 
-    One script may play several teams, which need not be alike.
+    One script may play several teams, which need not be alike; in a league it may take any seat.
     """
     found = {}
-    for seat, (team, policy) in enumerate(zip(plan.env.teams, plan.plane.policy_of_team, strict=True)):
+
+    def add(player: int, seat: int, call: str) -> None:
+        team = plan.env.teams[seat]
+        seed = seed_for(plan.config.seed, "script", plan.start_env_steps, worker, split, team.name, player)
+        found[player, seat] = ScriptedPlayer(call, team, seed)
+
+    for script, call in enumerate(plan.scripts):
+        for seat in range(len(plan.env.teams)):
+            add(plan.plane.table.column_of_script(script), seat, call)
+    for seat, policy in enumerate(plan.plane.policy_of_team):
         if policy < 0 and (call := plan.bystanders[frozen(policy)].script):
-            seed = seed_for(plan.config.seed, "script", plan.start_env_steps, worker, split, team.name)
-            found[frozen(policy), seat] = ScriptedPlayer(call, team, seed)
+            add(frozen(policy), seat, call)
     return found
+
+
+def _seating(plan: RunPlan, plane: DataPlane, blocks: Sequence[Block], seed: int) -> Seating:
+    """Return who fills the seats of a split's envs, whose first episode begins with `seed`."""
+    spec = plan.plane
+    if spec.table is not None:
+        at = blocks[0].spec
+        seats, seed = len(plan.env.teams), seed_for(seed, "matches")
+        return MatchSeating(plane.match_table(), at.worker, at.policy, spec.envs_per_split, seats, seed)
+    block_of_seat = {block.spec.seat: index for index, block in enumerate(blocks)}
+    return HomeSeating([block_of_seat.get(seat, policy) for seat, policy in enumerate(spec.policy_of_team)])
 
 
 def _seats(
@@ -107,27 +136,27 @@ def _seats(
 def _turns(
     plan: RunPlan,
     plane: DataPlane,
-    envs: list[TurnEnv],
+    envs: list[TurnEnv] | TurnVectorEnv,
     blocks: Sequence[Block],
+    seating: Seating,
     scripts: Mapping[tuple[int, int], ScriptedPlayer],
     shaping: Sequence[Shaping],
     generation: int,
     seeds: Sequence[int],
-) -> TurnSplit:
-    block_of_seat = {block.spec.seat: index for index, block in enumerate(blocks)}
-    home = [block_of_seat.get(seat, policy) for seat, policy in enumerate(plan.plane.policy_of_team)]
-    return TurnSplit(
+) -> TurnSplit | VectorTurnSplit:
+    # a game that is stepped together was given its seeds when it was built
+    build = VectorTurnSplit if isinstance(envs, TurnVectorEnv) else partial(TurnSplit, seeds=seeds)
+    return build(
         envs,
         blocks,
         generation,
         weights=[plane.weights(policy) for policy in range(plan.plane.policies)],
         max_policy_lag=plan.config.max_policy_lag,
         sync=plan.sync,
-        seating=HomeSeating(home),
+        seating=seating,
         scratch=plane.scratch(blocks[0].spec.worker, blocks[0].spec.split),
         scripts=scripts,
         shaping=shaping,
-        seeds=seeds,
     )
 
 
@@ -158,6 +187,9 @@ def build_inference(
     slots = []
     actors = [(spec, learns.algo, learns.hp) for spec, learns in zip(plan.policies, plan.learning, strict=True)]
     actors += [(player.state.spec, player.state.algo, player.hp) for player in plan.bystanders if player.state]
+    table = plan.plane.table
+    if table is not None:
+        actors += [actors[0]] * table.snapshots
     for policy, (spec, algo, hp) in enumerate(actors):
         seed = seed_for(plan.config.seed, "act", *born, index, policy)
         actor = get_algorithm(algo).cls.build_actor(spec, hp)
@@ -165,6 +197,9 @@ def build_inference(
         shared = DeviceWeightsReader(store, device) if plan.shares_device_weights else None
         slots.append(PolicySlot(make_acting(actor, spec, device, seed), store, shared))
     learning = len(plan.policies)
+    unlearning = dict(enumerate(slots[learning:]))
+    if table is not None:
+        unlearning |= {table.column_of_learning(player): slot for player, slot in enumerate(slots[:learning])}
     return InferenceWorker(
         index,
         [block for worker in workers for block in plane.blocks(worker=worker)],
@@ -174,7 +209,7 @@ def build_inference(
         inbox,
         outboxes,
         scratch=[seat for w in workers for split in range(plan.plane.splits) for seat in plane.scratch(w, split)],
-        frozen=dict(enumerate(slots[learning:])),
+        frozen=unlearning,
         turn_based=plan.env.turn_based,
     )
 

@@ -43,6 +43,10 @@ class Crew(Protocol):
         """Ask every learner to write its policy into `target`; each answers with a "saved" message."""
         ...
 
+    def reset(self, policy: int) -> None:
+        """Have a learner begin again from the weights its policy began the run with."""
+        ...
+
     def evaluate(self, checkpoint: Path, episodes: int, seed: int) -> None:
         """Have a checkpoint evaluated; answered with an "evaluated" message."""
         ...

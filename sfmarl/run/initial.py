@@ -71,6 +71,15 @@ def read_initial(plan: RunPlan, warn: Callable[[str], None] | None = None) -> In
     )
 
 
+def first_state(plan: RunPlan, policy: int) -> dict[str, Any]:
+    """Return the state (Algorithm.state_dict) that a policy began its run with. Raises like `read_initial`."""
+    if plan.config.init_from:
+        return read_initial(plan).algorithms[policy].state_dict()
+    spec, learns = plan.policies[policy], plan.learning[policy]
+    seed = seed_for(plan.config.seed, "learner", policy)
+    return get_algorithm(learns.algo).cls(spec, learns.hp, torch.device("cpu"), seed).state_dict()
+
+
 def write_initial(plan: RunPlan, initial: InitialPolicies) -> None:
     """Write the run's checkpoint at env-step 0. Raises RunError when the disk does not take it."""
     tmp = checkpoint.begin(plan.config.run_dir, 0)

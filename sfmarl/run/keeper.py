@@ -14,6 +14,7 @@ from sfmarl.evaluation.result import Evaluation
 from sfmarl.monitor.recorder import Recorder
 from sfmarl.run.callbacks import Callbacks
 from sfmarl.run.crew import Crew
+from sfmarl.run.league import League
 from sfmarl.run.plan import RunPlan
 from sfmarl.seeding import seed_for
 from sfmarl.storage import checkpoint
@@ -43,6 +44,7 @@ class Keeper:
         warn: Callable[[str], None],
         write: Callable[[dict[str, float], dict[str, Any]], None],
         judge: Judge | None = None,
+        league: League | None = None,
     ) -> None:
         """`past` is the run state of the checkpoint that is resumed; `judge` hears of every periodic evaluation.
 
@@ -55,6 +57,7 @@ class Keeper:
         self.verdict: str | None = None
         """Why the judge wants the run to stop."""
         self._judge = judge
+        self._league = league
         self._plan, self._config, self._run_dir = plan, plan.config, plan.config.run_dir
         self._crew, self._recorder, self._callbacks = crew, recorder, callbacks
         self._tell, self._warn, self._write = tell, warn, write
@@ -157,7 +160,8 @@ class Keeper:
 
     def _run_state(self) -> dict[str, Any]:
         recorder = self._recorder
-        return {
+        league = {} if self._league is None else {"league": self._league.state_dict()}
+        return league | {
             "env_steps": recorder.env_steps,
             "agent_steps": recorder.agent_steps,
             "wall_seconds": recorder.wall_seconds,

@@ -19,6 +19,7 @@ from sfmarl.errors import UsageError, nearest
 from sfmarl.memory.plane import PlaneSpec
 from sfmarl.models.acting import flat_size
 from sfmarl.players import Frozen, Learning, Player, Script, load_frozen, resolve_players
+from sfmarl.run.league_plan import league_players, require_alike, table_of
 from sfmarl.specs import AgentId, EnvSpec, PolicySpec, StateSource, TeamSpec
 from sfmarl.storage.checkpoint import PolicyState, Seat, copy_policy
 from sfmarl.storage.config_file import from_json
@@ -47,6 +48,8 @@ class RunPlan:
     """Torch device of inference and learning."""
     learner_threads: int
     """Torch threads of each learner."""
+    scripts: tuple[str, ...] = ()
+    """What a league's scripts call, in the order of their columns in the match table."""
     start_env_steps: int = 0
     """Env-steps the run had taken when it was resumed: its random streams do not begin again."""
 
@@ -107,9 +110,10 @@ def make_plan(config: Config, env: EnvSpec) -> RunPlan:
     Raises UsageError for combinations that cannot run: a central critic without a state, roles that miss an agent,
     a batch size that sync mode cannot honour, players that do not fit.
     """
-    players = resolve_players(config, env)
-    teams: dict[str, list[TeamSpec]] = {name: [] for name in players}
-    for team in env.teams:
+    in_league = config.league is not None
+    players: Mapping[str, Player] = league_players(config, env) if in_league else resolve_players(config, env)
+    teams: dict[str, list[TeamSpec]] = {name: list(env.teams) if in_league else [] for name in players}
+    for team in () if in_league else env.teams:
         teams[config.policies.get(team.name, team.name)].append(team)
     learning = {name: player for name, player in players.items() if isinstance(player, Learning)}
     bystanders = _bystanders(players, teams)
@@ -117,8 +121,16 @@ def make_plan(config: Config, env: EnvSpec) -> RunPlan:
     numbers |= {player.name: frozen(index) for index, player in enumerate(bystanders)}
     policies = [_policy(config, env, name, teams[name][0], learns) for name, learns in learning.items()]
     actors = [_actor(spec, learns.algo, learns.hp) for spec, learns in zip(policies, learning.values(), strict=True)]
+    if in_league:
+        require_alike(list(players), actors)
     frozen_actors = [_actor(p.state.spec, p.state.algo, p.hp) for p in bystanders if p.state is not None]
     workers = resolve_workers(config)
+    at_home = tuple(0 if in_league else numbers[config.policies.get(team.name, team.name)] for team in env.teams)
+    frozen_sizes = tuple(flat_size(actor) for actor in frozen_actors)
+    table = None
+    if in_league:
+        table = table_of(config, len(policies), workers)
+        frozen_sizes = (flat_size(actors[0]),) * table.snapshots
     plane = PlaneSpec(
         env=env,
         workers=workers,
@@ -127,9 +139,10 @@ def make_plan(config: Config, env: EnvSpec) -> RunPlan:
         inference_workers=workers if _local_inference(config) else config.num_inference_workers,
         rollout=config.rollout,
         ring=config.ring,
-        policy_of_team=tuple(numbers[config.policies.get(team.name, team.name)] for team in env.teams),
+        policy_of_team=at_home,
         weight_sizes=tuple(flat_size(actor) for actor in actors),
-        frozen_sizes=tuple(flat_size(actor) for actor in frozen_actors),
+        frozen_sizes=frozen_sizes,
+        table=table,
         rnn_sizes=tuple(getattr(actor, "state_size", 0) for actor in actors),
         stores_state=any(spec.state_source == "env" for spec in policies),
         masked_death=config.death == "masked",
@@ -148,6 +161,7 @@ def make_plan(config: Config, env: EnvSpec) -> RunPlan:
         batch_lanes=tuple(_batch_lanes(config, plane, policy) for policy in range(len(policies))),
         device=device,
         learner_threads=config.learner_threads or _learner_threads(plane.workers, len(policies)),
+        scripts=config.league.scripts if in_league else (),
     )
 
 

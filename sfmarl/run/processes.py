@@ -147,6 +147,7 @@ def _inference_main(index: int, handle: Handle, pipe: Connection, report: Callab
 
 def _learner_main(index: int, handle: Handle, pipe: Connection, report: Callable[[str, Any], None]) -> None:
     from sfmarl.run.build import build_learner
+    from sfmarl.run.initial import first_state
     from sfmarl.storage import checkpoint
 
     plan, words = handle.plan, handle.plane.words()
@@ -163,8 +164,11 @@ def _learner_main(index: int, handle: Handle, pipe: Connection, report: Callable
         while not words.stopping:
             worker.run_once()
             while pipe.poll():
-                _, target = pipe.recv()
-                save_policy(plan, index, worker, target, report)
+                command, target = pipe.recv()
+                if command == "reset":
+                    worker.reset(first_state(plan, index))
+                else:
+                    save_policy(plan, index, worker, target, report)
     worker.report()
 
 

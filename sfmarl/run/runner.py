@@ -36,6 +36,7 @@ from sfmarl.run.crew import Crew
 from sfmarl.run.fork_server import fork_server
 from sfmarl.run.initial import InitialPolicies, read_initial, require_fit, write_initial
 from sfmarl.run.keeper import Judge
+from sfmarl.run.league import League
 from sfmarl.run.plan import RunPlan, make_plan, resolve_workers
 from sfmarl.run.serial import SerialCrew
 from sfmarl.run.stopping import StopRequest, signals_noted
@@ -212,7 +213,10 @@ def _run(
             resume_step=past.get("env_steps"),
             warn=lambda text: console.message(text, "warning"),
         )
-        training = Training(plan, crew, recorder, writer, console, past, callbacks, stop, judge)
+        league = None
+        if config.league is not None:
+            league = League(plan, plane, past.get("league", {}), console.message, crew.reset)
+        training = Training(plan, crew, recorder, writer, console, past, callbacks, stop, judge, league)
         with _traceback_kept(run_dir):
             try:
                 stop.obey()

@@ -13,6 +13,7 @@ from sfmarl.memory.plane import DataPlane
 from sfmarl.memory.queues import LocalQueue
 from sfmarl.run.build import build_inference, build_learner, build_rollout
 from sfmarl.run.crew import Message
+from sfmarl.run.initial import first_state
 from sfmarl.run.plan import RunPlan
 from sfmarl.run.processes import save_policy
 from sfmarl.storage import checkpoint
@@ -100,6 +101,9 @@ class SerialCrew:
             if any(updated):
                 # between two batches nothing is in flight: from a checkpoint made here, resuming loses no step
                 break
+        if self._plan.plane.table is not None:
+            for worker in self._rollout:
+                worker.report()
         return self._drain()
 
     def _drain(self) -> list[Message]:
@@ -114,6 +118,10 @@ class SerialCrew:
                 save_policy(self._plan, index, self._learners[index], target, report)
             else:
                 report("saved", (target, "the run failed before there was a learner"))
+
+    def reset(self, policy: int) -> None:
+        """See Crew."""
+        self._learners[policy].reset(first_state(self._plan, policy))
 
     def evaluate(self, checkpoint: Path, episodes: int, seed: int) -> None:
         """See Crew."""

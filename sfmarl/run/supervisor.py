@@ -195,6 +195,11 @@ class ProcessCrew:
             self._saving[index] = target
             self._send(child, ("save", target))
 
+    def reset(self, policy: int) -> None:
+        """See Crew. A learner that dies before it hears of it goes on from its checkpoint."""
+        if (child := self._children.get(("learner", policy))) is not None:
+            self._send(child, ("reset", None))
+
     def evaluate(self, checkpoint: Path, episodes: int, seed: int) -> None:
         """See Crew."""
         child = self._children.get(("evaluator", 0))

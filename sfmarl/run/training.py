@@ -19,9 +19,11 @@ from sfmarl.monitor.episodes import Episodes
 from sfmarl.monitor.metrics import MetricsWriter
 from sfmarl.monitor.recorder import Recorder
 from sfmarl.monitor.system import SystemSampler
+from sfmarl.run import league_report
 from sfmarl.run.callbacks import Callbacks, Run
 from sfmarl.run.crew import Crew, Message
 from sfmarl.run.keeper import Judge, Keeper
+from sfmarl.run.league import League
 from sfmarl.run.plan import RunPlan
 from sfmarl.run.stopping import StopRequest
 from sfmarl.storage.checkpoint import checkpoint_paths
@@ -49,6 +51,7 @@ class Training:
         callbacks: Callbacks,
         stop: StopRequest,
         judge: Judge | None = None,
+        league: League | None = None,
     ) -> None:
         """`past` is the run state of the checkpoint that is resumed, empty for a new run; `judge` may stop the run."""
         self._plan, self._config = plan, plan.config
@@ -56,8 +59,10 @@ class Training:
         self._system = SystemSampler(plan.device)
         self._callbacks = callbacks
         self._stop = stop
+        self._league = league
         self._run = Run(self._config, plan.env, recorder, console.message)
-        self._keeper = Keeper(plan, crew, recorder, past, callbacks, console.message, self._warn, self._write, judge)
+        self._keeper = Keeper(plan, crew, recorder, past, callbacks, console.message, self._warn, self._write, judge,
+                              league)  # fmt: skip
         self._last_record = time.monotonic()
         self._warned_of_numbers: set[int] = set()
         self._unseen_infos = {metric.key for metric in parse_info_metrics(self._config.info_metrics)}
@@ -92,6 +97,8 @@ class Training:
         for message in self._crew.poll(POLL_SECONDS):
             self._handle(message)
         self._recorder.look()
+        if self._league is not None:
+            self._league.look(self._recorder.env_steps)
 
     def _stop_reason(self) -> str | None:
         config = self._config
@@ -114,6 +121,8 @@ class Training:
                 self._watch_infos(episodes)
                 self._watch_opponents(episodes)
                 self._callbacks.episodes_ended(episodes)
+                if self._league is not None:
+                    self._league.episodes(episodes)
             case "update":
                 self._recorder.learned(message.index, message.payload)
                 self._watch_numbers(message.index, message.payload)
@@ -171,6 +180,8 @@ class Training:
 
     def _record(self) -> None:
         scalars = self._recorder.record() | self._system.sample(self._crew.pids())
+        if self._league is not None:
+            scalars |= league_report.scalars(self._league)
         scalars |= self._callbacks.record(scalars)
         recorder = self._recorder
         self._write(

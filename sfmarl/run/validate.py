@@ -13,9 +13,10 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import torch
 
 from sfmarl.algorithms import get_algorithm
-from sfmarl.config import Config
+from sfmarl.config import Config, LeagueConfig
 from sfmarl.envs.infos import parse_info_metrics
 from sfmarl.errors import UsageError
+from sfmarl.league.matchmakers import make_matchmaker
 from sfmarl.workers.shaping import find_shape
 
 _AT_LEAST: dict[str, float] = {
@@ -70,10 +71,29 @@ def validate(config: Config, *, new_run: bool = True) -> None:
             "death = masked lets the return of a dead agent go on, but with team_reward = env it would earn nothing: "
             "environments reward only the living. Take team_reward = sum or mean, or death = terminal."
         )
+    if config.league is not None:
+        _check_league(config.league)
     _check_words(config)
     _check_user_code(config)
     if new_run and config.run_dir is not None:
         _check_free(config.run_dir)
+
+
+def _check_league(league: Any) -> None:
+    if not isinstance(league, LeagueConfig):
+        raise UsageError(f"league is a {type(league).__name__}: give a LeagueConfig, or None.")
+    check_types(league)
+    for setting, least in (("snapshot_env_steps", 1), ("live_snapshots", 1), ("pool_size", 2)):
+        if getattr(league, setting) < least:
+            raise UsageError(f"{setting} = {getattr(league, setting)} is too small: it must be at least {least}.")
+    for setting in ("self_play", "snapshot_win_rate", "evaluation_share"):
+        if not 0.0 <= getattr(league, setting) <= 1.0:
+            raise UsageError(f"{setting} = {getattr(league, setting)} must lie in [0, 1].")
+    if league.evaluation_share == 1.0:
+        raise UsageError("evaluation_share = 1 leaves no match in which somebody learns. Take less.")
+    if not 0.0 < league.payoff_decay <= 1.0:
+        raise UsageError(f"payoff_decay = {league.payoff_decay} must lie in (0, 1].")
+    make_matchmaker(league.matchmaker)
 
 
 def _check_words(config: Config) -> None:

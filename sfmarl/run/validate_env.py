@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 from sfmarl.config import Config
 from sfmarl.errors import UsageError, nearest
 from sfmarl.fit import require_same_spaces, teams_by_policy
-from sfmarl.players import Learning, Script, resolve_players
+from sfmarl.players import Learning, Player, Script, resolve_players
+from sfmarl.run.league_plan import league_players
 from sfmarl.run.validate import check_types
 from sfmarl.specs import EnvSpec, TeamSpec
 
@@ -19,15 +21,22 @@ def validate_for_env(config: Config, spec: EnvSpec, num_workers: int) -> None:
     unknown agents, one policy for teams that observe or act differently, a global state that does not exist, and a
     batch that could never be full.
     """
-    teams_of = teams_by_policy(config.policies, spec)
+    players: Mapping[str, Player]
+    if config.league is not None:
+        players = league_players(config, spec)
+        teams_of = {name: list(spec.teams) for name in players}
+        # its splits are home to the players in turn; the one with the fewest has the smallest batch
+        share = num_workers * config.num_splits // len(players) / (num_workers * config.num_splits)
+    else:
+        players, teams_of, share = resolve_players(config, spec), teams_by_policy(config.policies, spec), 1.0
     _check_roles(config, spec)
     _check_turns(config, spec)
-    for policy, player in resolve_players(config, spec).items():
+    for policy, player in players.items():
         if not isinstance(player, Script):
             require_same_spaces(policy, teams_of[policy])
         if isinstance(player, Learning):
             _check_own_hyperparameters(policy, player)
-            _check_batch(config, spec, policy, teams_of[policy], num_workers)
+            _check_batch(config, spec, policy, teams_of[policy], int(share * num_workers * config.num_envs_per_worker))
     if config.state_source == "env" and spec.state_shape is None and not spec.state_is_joint:
         raise UsageError(
             f"state_source = 'env', but {spec.env} has no state(). Take state_source = 'joint' "
@@ -62,15 +71,15 @@ def _check_roles(config: Config, spec: EnvSpec) -> None:
         )
 
 
-def _check_batch(config: Config, spec: EnvSpec, policy: str, teams: list[TeamSpec], num_workers: int) -> None:
-    """Raise UsageError for a batch that the slots of `policy` cannot hold while a new slot is being filled.
+def _check_batch(config: Config, spec: EnvSpec, policy: str, teams: list[TeamSpec], envs: int) -> None:
+    """Raise UsageError for a batch that the slots of `policy` in `envs` cannot hold while a new slot is being filled.
 
     A batch takes whole slots. The workers claim a ring position for all its lanes at once, so one that a batch took
     only in part stays closed until the next batch: the batch must fit into the other `ring - 1` positions.
     """
     size = len(teams[0].agents)
     agents = 1 if spec.turn_based else size
-    lanes = num_workers * config.num_envs_per_worker * len(teams) * (size if spec.turn_based else 1)
+    lanes = envs * len(teams) * (size if spec.turn_based else 1)
     per_slot = config.rollout * agents
     most = (config.ring - 1) * lanes
     if -(-config.batch_size // per_slot) > most:

@@ -34,7 +34,6 @@ from sfmarl.storage.checkpoint_reader import FORMAT, NAME, Checkpoint, PolicySta
 from sfmarl.storage.durable import (
     contained,
     dump_json,
-    dump_tensors,
     hash_file,
     parse_json,
     replace_file,
@@ -42,6 +41,7 @@ from sfmarl.storage.durable import (
     sync_directory,
     sync_file,
 )
+from sfmarl.storage.tensors import dump_tensors
 
 __all__ = [
     "Best",

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from sfmarl.errors import RunError
 from sfmarl.specs import AgentId, PolicySpec
-from sfmarl.storage.durable import contained, dump_json, original_name, parse_json, parse_tensors, safe_name
+from sfmarl.storage.durable import contained, dump_json, original_name, parse_json, safe_name
+from sfmarl.storage.tensors import parse_tensors
 
 FORMAT = 1
 """Version of the layout (see `checkpoint.py`)."""

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, get_origin, get_type_hints
 
 from sfmarl import __version__
 from sfmarl.algorithms import get_algorithm
-from sfmarl.config import Config
+from sfmarl.config import Config, LeagueConfig
 from sfmarl.errors import UsageError, nearest
 from sfmarl.storage.durable import replace_file
 from sfmarl.user_code import absolute, import_user_code
@@ -47,6 +47,8 @@ def config_from_json(data: Any, path: Path, imports: Sequence[str] | None = None
         except UsageError as error:
             raise UsageError(f"{origin}: {error}") from error
         data["hp"] = from_json(type(preset), data["hp"], origin)
+    if data.get("league") is not None:
+        data["league"] = from_json(LeagueConfig, data["league"], origin)
     return from_json(Config, data, origin)
 
 

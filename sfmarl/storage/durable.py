@@ -1,18 +1,13 @@
-"""Files that survive a kill and are safe to read: fsync, atomic replacement, contained paths, no pickle."""
+"""Files that survive a kill and are safe to read: fsync, atomic replacement, contained paths. Needs no torch."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote, unquote
-
-import safetensors.torch
-import torch
-from safetensors import SafetensorError
 
 from sfmarl.errors import RunError, UsageError
 
@@ -101,22 +96,3 @@ def parse_json(data: bytes, what: Path) -> Any:
         return json.loads(data)
     except (ValueError, RecursionError) as error:
         raise RunError(f"{what} is not valid JSON ({error}).") from error
-
-
-def dump_tensors(tensors: Mapping[str, torch.Tensor]) -> bytes:
-    """Return the tensors in the safetensors format; tensors that share memory are written once each."""
-    # clone: safetensors refuses views and tied parameters
-    return safetensors.torch.save({name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()})
-
-
-def parse_tensors(data: bytes, what: Path) -> dict[str, torch.Tensor]:
-    """Return the CPU tensors that `data`, the content of `what`, holds. Nothing in it is executed.
-
-    Raises RunError when it is not in the safetensors format (a pickle, a torch archive, a damaged file).
-    """
-    try:
-        return safetensors.torch.load(data)
-    except (SafetensorError, ValueError, KeyError, RuntimeError, TypeError) as error:
-        raise RunError(
-            f"{what} is not a safetensors file ({error}). Other formats are not read: they can run code."
-        ) from error

@@ -21,6 +21,8 @@ class Finished(NamedTuple):
     """The same returns after reward shaping, [n, agents]; None without shaping."""
     infos: dict[str, np.ndarray]
     """Key of `info_metrics` -> float64 [n, teams]; NaN where a team never reported it."""
+    players: np.ndarray | None = None
+    """int64 [n, seats]: who sat where, in a league (`match_seating.LIVE`); else None."""
 
 
 def join(parts: Sequence[Finished]) -> Finished:
@@ -31,18 +33,30 @@ def join(parts: Sequence[Finished]) -> Finished:
         np.concatenate([part.lengths for part in parts]),
         None if first.shaped is None else np.concatenate([part.shaped for part in parts]),
         {key: np.concatenate([part.infos[key] for part in parts]) for key in first.infos},
+        None if first.players is None else np.concatenate([part.players for part in parts]),
     )
 
 
 class EpisodeLog:
     """Sums each running episode's rewards as the environment gave them, and keeps the finished ones."""
 
-    def __init__(self, envs: int, agents: int, infos: EpisodeInfos | None = None, shaped: bool = False) -> None:
-        """`infos` are those that the environments collect; `shaped` keeps a second sum, of shaped rewards."""
+    def __init__(
+        self,
+        envs: int,
+        agents: int,
+        infos: EpisodeInfos | None = None,
+        shaped: bool = False,
+        players: np.ndarray | None = None,
+    ) -> None:
+        """`infos` are those that the environments collect; `shaped` keeps a second sum, of shaped rewards.
+
+        `players` [E, seats] is what a league's seating says of the running matches, kept up to date by itself.
+        """
         self._returns = np.zeros((envs, agents))
         self._lengths = np.zeros(envs, np.int64)
         self._shaped = np.zeros((envs, agents)) if shaped else None
         self._infos = infos
+        self._players = players
         self._finished: list[Finished] = []
 
     def add(self, rewards: list[np.ndarray], running: np.ndarray) -> None:
@@ -66,11 +80,21 @@ class EpisodeLog:
         """Count one step of each of `envs` (turn-based environments)."""
         self._lengths[envs] += 1
 
+    def add_turns(self, envs: np.ndarray, rewards: np.ndarray) -> None:
+        """Add one turn of each of `envs` int64 [n] and what it earned all agents, [n, agents]."""
+        self._lengths[envs] += 1
+        self._returns[envs] += rewards
+
+    def add_turns_shaped(self, envs: np.ndarray, rewards: np.ndarray) -> None:
+        """Add the same turns' shaped rewards [n, agents]."""
+        self._shaped[envs] += rewards
+
     def finish(self, envs: np.ndarray | list[int]) -> None:
         """Close the episodes of `envs`."""
         shaped = None if self._shaped is None else self._shaped[envs]
         infos = {} if self._infos is None else self._infos.take(envs)
-        self._finished.append(Finished(self._returns[envs], self._lengths[envs], shaped, infos))
+        players = None if self._players is None else self._players[envs]
+        self._finished.append(Finished(self._returns[envs], self._lengths[envs], shaped, infos, players))
         self._returns[envs] = 0
         self._lengths[envs] = 0
         if self._shaped is not None:

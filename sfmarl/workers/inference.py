@@ -106,7 +106,8 @@ class InferenceWorker:
     ) -> None:
         """`workers` are the rollout workers it serves and `outboxes` their queues.
 
-        `scratch` are their seats whose players do not learn, `frozen` those players that are policies, by number.
+        `scratch` are their seats whose players do not learn, `frozen` those players that are policies, by number; in a
+        league a learning policy may be one of them, and one that nobody is shown to yet may lack weights.
         """
         self._policies = policies
         self._frozen = frozen or {}
@@ -138,12 +139,16 @@ class InferenceWorker:
 
     def generator_states(self) -> list[dict[str, Any]]:
         """Return where each policy's stream of actions is (`seeding.generator_state`)."""
-        return [generator_state(slot.acting.generator) for slot in (*self._policies, *self._frozen.values())]
+        return [generator_state(slot.acting.generator) for slot in self._slots()]
 
     def restore_generators(self, states: Sequence[dict[str, Any]]) -> None:
         """Go on from where an earlier run of the same policies was."""
-        for slot, state in zip((*self._policies, *self._frozen.values()), states, strict=True):
+        for slot, state in zip(self._slots(), states, strict=True):
             restore_generator(slot.acting.generator, state)
+
+    def _slots(self) -> list[PolicySlot]:
+        """Return everybody who acts here, each once."""
+        return list(dict.fromkeys((*self._policies, *self._frozen.values())))
 
     def _open_requests(self) -> list[tuple[int, int, int]]:
         """Return (worker, split, request number) of what is open, taking note of new generations first.
@@ -163,7 +168,9 @@ class InferenceWorker:
 
     def _answer(self, requests: Sequence[tuple[int, int, int]]) -> bool:
         begin = perf_counter()
-        if not all(policy.refresh() for policy in (*self._policies, *self._frozen.values())):
+        for policy in self._frozen.values():
+            policy.refresh()
+        if not all(policy.refresh() for policy in self._policies):
             self._inbox.get_many(0.001)
             return False
         loaded = perf_counter()

@@ -124,10 +124,11 @@ class Lanes:
         """
         block = self.block
         for lane, has_slot in enumerate(self.has_slot):
-            if has_slot and not block.wants_action[lane]:
-                versions = block.policy_version[self._ring[lane], : self._step[lane] + 1, lane]
-                if ((versions >= 0) & (versions < oldest)).any():
-                    self.close_short(lane)
+            if not has_slot or block.wants_action[lane]:
+                continue
+            # the first step tells: later ones are younger, and what was not acted yet holds an earlier slot's version
+            if 0 <= block.policy_version[self._ring[lane], 0, lane] < oldest:
+                self.close_short(lane)
 
     def may_begin(self, lane: int) -> bool:
         """Whether the lane could claim a slot now: nothing of it waits to be learned from (sync mode)."""

@@ -74,6 +74,8 @@ class LearnerWorker:
         for block in blocks:
             # a learner that died mid-copy left these behind; their samples are lost, their lanes are not
             block.slots.discard_taken()
+        self._oldest = 0
+        """Version before which nothing is learned from."""
         self.version = weights.version + 1 if weights.version else max(1, version)
         """The newest published version: it goes on from what was published, also by a learner that died."""
         self._publish()
@@ -116,6 +118,16 @@ class LearnerWorker:
         self._maybe_report()
         return True
 
+    def reset(self, state: dict[str, Any]) -> None:
+        """Go on from another state of the algorithm (Algorithm.load_state_dict) and publish it.
+
+        What was acted with the weights before is not learned from.
+        """
+        self.algorithm.load_state_dict(state)
+        self.version += 1
+        self._oldest = self.version
+        self._publish()
+
     def progress(self) -> float:
         """Return the fraction of the run's env-step budget that is used, in [0, 1]."""
         return min(1.0, float(self._words.counts["rollout"][:, 0].sum()) / max(1, self._env_steps))
@@ -139,7 +151,7 @@ class LearnerWorker:
         for part in ready:
             versions = part.versions()
             oldest = np.where(versions >= 0, versions, self.version).min(axis=0)
-            stale = self.version - oldest > self._max_policy_lag
+            stale = (self.version - oldest > self._max_policy_lag) | (oldest < self._oldest)
             if not stale.any():
                 fresh.append(part)
                 continue

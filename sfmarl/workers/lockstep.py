@@ -47,7 +47,7 @@ class LockstepSplit:
         self.env = env
         self.blocks = blocks
         infos = env.infos if isinstance(env, Informative) else None
-        self.episodes = EpisodeLog(env.num_envs, env.spec.num_agents, infos, shaped=bool(shaping))
+        self.episodes = EpisodeLog(env.num_envs, env.spec.num_agents, infos, bool(shaping), route.identity)
         self.env_steps = 0
         """Env-steps taken: phantom steps are none."""
         self.agent_steps = 0
@@ -188,16 +188,16 @@ class LockstepSplit:
             ghosts.step(ring, step, finished, cut)
 
     def generator_states(self) -> list[dict[str, Any] | None]:
-        """Return where the streams of the environments are, None for each whose is not known, and of the scripts."""
+        """Return where the streams of environments (None: not known), seating and scripts are."""
         envs = self.env.generator_states() if isinstance(self.env, Resumable) else [None] * self.env.num_envs
-        return [*envs, *(generator_state(script.generator) for script in self._route.scripts)]
+        return [*envs, *map(generator_state, self._route.generators)]
 
     def restore_generators(self, states: Sequence[dict[str, Any] | None]) -> None:
-        """Before the first step: go on from where an earlier run's environments and scripts were."""
+        """Before the first step: go on from where an earlier run's streams were."""
         if isinstance(self.env, Resumable):
             self.env.restore_generators(states[: self.env.num_envs])
-        for script, state in zip(self._route.scripts, states[self.env.num_envs :], strict=True):
-            restore_generator(script.generator, state)
+        for generator, state in zip(self._route.generators, states[self.env.num_envs :], strict=True):
+            restore_generator(generator, state)
 
     def close(self) -> None:
         """Close the environments."""

@@ -60,8 +60,12 @@ class RolloutWorker:
         inference: TicketQueue,
         report: Callable[[str, Any], None],
         act: Callable[[], None] | None = None,
+        report_seconds: float = REPORT_SECONDS,
     ) -> None:
-        """`act` answers what was asked for in this process (local inference); None leaves it to another process."""
+        """`act` answers what was asked for in this process (local inference); None leaves it to another process.
+
+        `report_seconds`: how often finished episodes are reported; whoever may not look at the clock calls `report`.
+        """
         self._index = index
         self._generation = generation
         self._splits = splits
@@ -75,7 +79,7 @@ class RolloutWorker:
         words.starving[index] = 0
         self._times = words.times["rollout"][index]
         self._counts = words.counts["rollout"][index]
-        self._reported = perf_counter()
+        self._reported, self._report_seconds = perf_counter(), report_seconds
         # whatever a past life asked for is not waited for
         words.requested[index] = words.answered[index]
 
@@ -143,7 +147,7 @@ class RolloutWorker:
         self._times[WAIT_ACTIONS if for_actions else WAIT_SLOTS] += perf_counter() - begin
 
     def _maybe_report(self) -> None:
-        if perf_counter() - self._reported < REPORT_SECONDS:
+        if perf_counter() - self._reported < self._report_seconds:
             return
         self._reported = perf_counter()
         self.report()

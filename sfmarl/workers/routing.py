@@ -7,7 +7,7 @@ the seat into their slot: a slot follows its player.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -48,8 +48,11 @@ class HomeRoute:
 
     def __init__(self, seats: Sequence[Block | Bystander]) -> None:
         self._seats = seats
-        self.scripts: list[Acts] = [s.script for s in seats if isinstance(s, Bystander) and s.script is not None]
-        """Who acts here, in the order of their seats."""
+        scripts: list[Acts] = [s.script for s in seats if isinstance(s, Bystander) and s.script is not None]
+        self.identity = None
+        """See Seating."""
+        self.generators = [script.generator for script in scripts]
+        """Of everything that is drawn here."""
 
     def obs_rows(self, ring: int, step: int) -> list[ObsRows]:
         """Return where the environment writes each seat's observations of (ring, step)."""
@@ -76,8 +79,17 @@ class HomeRoute:
 class SeatRoute:
     """Seats are filled per episode. The same interface as HomeRoute."""
 
-    def __init__(self, blocks: Sequence[Block], scratch: Sequence[Scratch], seating: Seating) -> None:
-        self.scripts: list[Acts] = []
+    def __init__(
+        self,
+        blocks: Sequence[Block],
+        scratch: Sequence[Scratch],
+        seating: Seating,
+        scripts: Mapping[tuple[int, int], Acts] | None = None,
+    ) -> None:
+        """`scripts` are the players that act here, by (number among those that do not learn, seat)."""
+        self._scripts = scripts or {}
+        self.identity = seating.identity
+        self.generators = [*seating.generators, *(script.generator for script in self._scripts.values())]
         self._blocks = blocks
         self._scratch = scratch
         self._seating = seating
@@ -108,6 +120,12 @@ class SeatRoute:
             for seat in np.unique(seats[seats != IDLE]):
                 envs = np.flatnonzero(seats == seat)
                 self._scratch[seat].action[envs] = block.action[ring, step, envs]
+        for (player, seat), script in self._scripts.items():
+            scratch = self._scratch[seat]
+            envs = np.flatnonzero(scratch.player == player)
+            if envs.size:
+                mask = None if scratch.action_mask is None else scratch.action_mask[envs]
+                scratch.action[envs] = script.act(scratch.obs[envs], mask, None)[0]
         return [seat.action for seat in self._scratch]
 
     def reseat(self, envs: Sequence[int]) -> None:

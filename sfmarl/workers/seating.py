@@ -36,9 +36,22 @@ class Seating(Protocol):
         """Return the players of env `env`'s next episode, one per seat. A block may appear at most once."""
         ...
 
+    @property
+    def identity(self) -> np.ndarray | None:
+        """Who sits where in the running matches, int64 [E, seats]: the same array always. None without a league."""
+        ...
+
+    @property
+    def generators(self) -> Sequence[np.random.Generator]:
+        """What it draws from: none if nothing is random."""
+        ...
+
 
 class HomeSeating:
     """Every player at home, always."""
+
+    identity = None
+    generators = ()
 
     def __init__(self, players: Sequence[int]) -> None:
         """`players` has one entry per seat."""

@@ -52,7 +52,8 @@ class TurnSplit:
         self.envs = envs
         self.blocks = blocks
         infos = envs[0].infos if isinstance(envs[0], Informative) else None
-        self.episodes = EpisodeLog(len(envs), spec.num_agents, infos, shaped=bool(shaping))
+        self._seating = seating or HomeSeating(range(len(spec.teams)))
+        self.episodes = EpisodeLog(len(envs), spec.num_agents, infos, bool(shaping), self._seating.identity)
         self.env_steps = 0
         """Turns taken."""
         self.agent_steps = 0
@@ -69,7 +70,6 @@ class TurnSplit:
         self._versions = [-1] * len(blocks)
         self._max_policy_lag = max_policy_lag
         self._sync = sync
-        self._seating = seating or HomeSeating(range(len(spec.teams)))
         self._scratch = {seat.spec.seat: seat for seat in scratch}
         self._scripts = scripts or {}
         self._first_agent = np.cumsum([0] + [len(team.agents) for team in spec.teams]).tolist()
@@ -252,18 +252,21 @@ class TurnSplit:
                 lanes.close_stale(version - self._max_policy_lag // 2)
 
     def generator_states(self) -> list[dict[str, Any] | None]:
-        """Return where the streams of the environments are, None for each whose is not known, and of the scripts."""
+        """Return where the streams of environments (None: not known), seating and scripts are."""
         envs = [env.generator_state() if isinstance(env, ResumableTurns) else None for env in self.envs]
-        return [*envs, *(generator_state(script.generator) for script in self._scripts.values())]
+        return [*envs, *map(generator_state, self._generators())]
 
     def restore_generators(self, states: Sequence[dict[str, Any] | None]) -> None:
-        """Before the first step: go on from where an earlier run's environments and scripts were."""
+        """Before the first step: go on from where an earlier run's streams were."""
         count = len(self.envs)
         for env, state in zip(self.envs, states[:count], strict=True):
             if isinstance(env, ResumableTurns):
                 env.restore_generator(state)
-        for script, state in zip(self._scripts.values(), states[count:], strict=True):
-            restore_generator(script.generator, state)
+        for generator, state in zip(self._generators(), states[count:], strict=True):
+            restore_generator(generator, state)
+
+    def _generators(self) -> list[np.random.Generator]:
+        return [*self._seating.generators, *(script.generator for script in self._scripts.values())]
 
     def close(self) -> None:
         """Close the environments."""

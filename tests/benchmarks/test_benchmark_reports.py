@@ -140,9 +140,9 @@ def test_native_scenarios_stand_beside_mpe2():
     run()
     assert steps == 2 * 25 * 3
 
-    rows = [{"scenario": "simple_tag_v3", "mpe2": 2000.0, "native": {"32": 300_000.0, "256": 1_000_000.0}}]
+    rows = [{"name": "simple_tag_v3", "original": 2000.0, "native": {"32": 300_000.0, "256": 1_000_000.0}}]
     assert native_envs.lines(rows) == [
-        "| scenario | mpe2 | native, 32 worlds | native, 256 worlds |",
+        "| | original | native, 32 at once | native, 256 at once |",
         "|---|---|---|---|",
         "| simple_tag_v3 | 2,000 | 300,000 (150 x) | 1,000,000 (500 x) |",
     ]

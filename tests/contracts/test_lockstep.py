@@ -180,6 +180,9 @@ class Rotating:
 
     KINDS = ((0, 1), (1, 0), (0, frozen(0)), (frozen(1), 0), (frozen(0), frozen(2)), (1, frozen(1)))
 
+    identity = None
+    generators = ()
+
     def __init__(self):
         self.drawn: dict[int, list] = {}
 

@@ -144,6 +144,9 @@ def test_sync_waits_for_every_lane_and_lag_is_zero():
 class Alternating:
     """White and black swap at every episode; at every third the second seat is a frozen player's."""
 
+    identity = None
+    generators = ()
+
     def __init__(self):
         self.drawn = {}
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
 from gymnasium import spaces
 from pettingzoo import AECEnv
+
+from sfmarl.envs.vector_turns import TurnOutcome
+from sfmarl.seeding import generator_state, restore_generator
+from sfmarl.specs import ActionSpec, EnvSpec, ObsSpec, TeamSpec
 
 
 class Betting(AECEnv):
@@ -67,4 +73,53 @@ class Betting(AECEnv):
             self.terminations = dict.fromkeys(self.agents, True)
 
     def close(self) -> None:
+        pass
+
+
+class BettingTables:
+    """`Betting`, many tables at once: a native game with a random stream of its own for every table."""
+
+    def __init__(self, num_envs: int, seeds: Sequence[int], rounds: int = 3) -> None:
+        action = ActionSpec("discrete", (3,), (0,))
+        team = TeamSpec("player_0", ("player_0",), ObsSpec((2,), np.dtype(np.float32)), action, has_mask=True)
+        self.spec = EnvSpec("betting", (team, replace(team, name="player_1", agents=("player_1",))), turn_based=True)
+        self.num_envs, self.rounds = num_envs, rounds
+        self.seat = np.zeros(num_envs, np.int64)
+        self._streams = [np.random.default_rng(seed) for seed in seeds]
+        self._card, self._turns = np.zeros((2, num_envs), np.int64)
+        self._owed = np.zeros(num_envs)
+
+    def _deal(self, envs):
+        self._card[envs] = [self._streams[e].integers(2) for e in envs.tolist()]
+
+    def reset(self, envs):
+        self.seat[envs] = self._turns[envs] = self._owed[envs] = 0
+        self._deal(envs)
+
+    def observe(self, seat, envs, obs, action_mask, state):
+        obs[...] = np.eye(2)[self._card[envs]]
+        action_mask[...] = [True, True, False]
+
+    def act(self, envs, actions):
+        assert (actions != 2).all(), "an illegal move"
+        seat, paid = self.seat[envs], (actions == self._card[envs]).astype(float)
+        reward, row = np.zeros((len(envs), 2)), np.arange(len(envs))
+        # what the other said a turn ago is paid now
+        reward[row, 1 - seat] = self._owed[envs]
+        self._owed[envs] = paid
+        self._turns[envs] += 1
+        self._deal(envs)
+        over = self._turns[envs] == 2 * self.rounds
+        reward[row[over], seat[over]] += paid[over]
+        self.seat[envs] = 1 - seat
+        return TurnOutcome(reward, over, np.zeros(len(envs), bool))
+
+    def generator_states(self):
+        return [generator_state(stream) for stream in self._streams]
+
+    def restore_generators(self, states):
+        for stream, state in zip(self._streams, states, strict=True):
+            restore_generator(stream, state)
+
+    def close(self):
         pass

@@ -193,6 +193,25 @@ def test_a_learner_killed_in_its_update_is_replaced_and_no_lane_is_lost():
     assert plane.words().counts["learner"][0, UPDATES] == 1
 
 
+@pytest.mark.parametrize("sync", [False, True])
+def test_a_reset_learner_publishes_its_new_state_and_learns_from_nothing_acted_before(sync):
+    plane = make_plane()
+    (block,) = plane.blocks()
+    learner, _ = make_learner(plane, sync=sync)
+    first = learner.algorithm.state_dict()
+    begun = published(plane)
+    publish_slot(block, 0)
+    assert learner.run_once(wait=False)
+    before = published(plane)
+    learner.reset(first)
+    version, weights = published(plane)
+    assert version == before[0] + 1 and weights == begun[1] != before[1]
+    publish_slot(block, 1, version=before[0], number=2)
+    assert not learner.run_once(wait=False) and dropped(plane) == 4
+    publish_slot(block, 0, version=version, number=3)
+    assert learner.run_once(wait=False)
+
+
 @pytest.mark.parametrize(("acted", "fresh"), [(95, True), (94, False), (100, True), (1, False)])
 def test_the_largest_lag_is_allowed_and_not_one_more(acted, fresh):
     plane = make_plane()

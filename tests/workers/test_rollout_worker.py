@@ -228,7 +228,7 @@ def test_episodes_are_reported_once():
     second.add([np.full((4, 2), 5.0)], np.array([True, False, True, True]))
     second.finish([1])
     setting.worker.report()
-    ((kind, (returns, lengths, shaped, infos)),) = setting.reports
+    ((kind, (returns, lengths, shaped, infos, _)),) = setting.reports
     assert kind == "episodes" and shaped is None and infos == {}
     assert returns.tolist() == [[3, 30], [1, 10], [5, 5]] and lengths.tolist() == [1, 1, 0]
     assert setting.counts[EPISODES] == 3

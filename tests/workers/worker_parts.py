@@ -99,6 +99,12 @@ class CountingAlgorithm:
         self.progress.append(progress)
         return dict(self.metrics)
 
+    def state_dict(self):
+        return {name: tensor.clone() for name, tensor in self.actor.state_dict().items()}
+
+    def load_state_dict(self, state) -> None:
+        self.actor.load_state_dict(state)
+
 
 def publish_slot(
     block: Block, ring: int, lanes: Lanes = ALL, version: int = 1, number: int = 1, active: bool = True

@@ -1,0 +1,80 @@
+"""The vector protocol of turn-based games: many copies of one game, each waiting for the seat whose turn it is.
+
+What `VectorEnv` (vector.py) is to environments whose agents act at once, a `TurnVectorEnv` is to games: one call moves
+in every copy that has an answer, whoever is to move there. A fast game implements the protocol itself (`board/`); one
+whose agents die or are born within an episode is a `TurnEnv` (turns.py). `turn_copy.py` shows one copy as a `TurnEnv`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+
+from sfmarl.specs import EnvSpec
+
+
+class TurnOutcome(NamedTuple):
+    """What n moves in as many copies led to."""
+
+    reward: np.ndarray
+    """[n, N] float: what this move earned each of the N seats, whoever made it."""
+    terminated: np.ndarray
+    """[n] bool: the game is over; every seat's return ends here."""
+    truncated: np.ndarray
+    """[n] bool: the episode was cut off (and not terminated); returns are bootstrapped from the final observations."""
+
+
+@runtime_checkable
+class TurnVectorEnv(Protocol):
+    """E copies of a turn-based game of N >= 2 seats.
+
+    Every team of `spec` is one agent, so that seat s is team s. Exactly one seat of a copy is to move until its episode
+    ends, for all seats at once. The order of moves is the game's own: a seat may move twice in a row, rarely, or never.
+    The rewards of an episode add up to its outcome; in a zero-sum game they are all zero but for the last move's.
+
+    The caller owns resets: a copy whose episode ended is reset before it is moved in again. `envs` are int64 [n], each
+    copy at most once; what is said of other copies does not change.
+    """
+
+    spec: EnvSpec
+    """What the game looks like: `turn_based`, one agent per team, actions of one kind and shape in all seats."""
+    num_envs: int
+    """E."""
+    seat: np.ndarray
+    """[E] int64: who is to move in each copy; without meaning where no episode is running. Not to be written to."""
+
+    def reset(self, envs: np.ndarray) -> None:
+        """Begin an episode in each copy of `envs`, in which somebody is to move.
+
+        The first episode of copy e begins from its seed (an argument of the factory), later ones go on in its stream.
+        """
+        ...
+
+    def observe(
+        self, seat: int, envs: np.ndarray, obs: np.ndarray, action_mask: np.ndarray | None, state: np.ndarray | None
+    ) -> None:
+        """Write what `seat` sees in each copy of `envs` into rows [n, *obs], [n, k] bool and [n, *state] float32.
+
+        Asked of a seat that is to move, and of any seat once an episode was truncated (until the reset). A mask is True
+        where an action is legal, at least once; nobody acts on that of a seat that is not to move. `action_mask` is
+        None where the team has none, `state` where nobody reads it.
+        """
+        ...
+
+    def act(self, envs: np.ndarray, actions: np.ndarray) -> TurnOutcome:
+        """Make the stored actions [n, *action] of the seats whose turn it is, and say what follows."""
+        ...
+
+    def close(self) -> None:
+        """Release whatever the copies hold."""
+        ...
+
+
+@runtime_checkable
+class Drawn(Protocol):
+    """What a `TurnVectorEnv` offers that can be looked at."""
+
+    def render(self, env: int) -> Any:
+        """Return copy `env` as its `render_mode` says: text, or uint8 [height, width, 3]."""
+        ...

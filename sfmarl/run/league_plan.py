@@ -1,0 +1,70 @@
+"""A league's players, from its settings: who learns, who acts as a script, and whether they can sit in every seat."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from sfmarl.config import Config
+from sfmarl.envs.script import find_script
+from sfmarl.errors import UsageError, nearest
+from sfmarl.fit import differences
+from sfmarl.league.roles import ROLES
+from sfmarl.memory.match_table import TableSpec
+from sfmarl.players import Learning, learning_player
+from sfmarl.specs import EnvSpec
+
+
+def league_players(config: Config, env: EnvSpec) -> dict[str, Learning]:
+    """Return how each learning player of the league learns, by name.
+
+    Raises UsageError for a game that is none (a single team, teams that are not alike), scripts that cannot be found,
+    and settings that a league gives no meaning to.
+    """
+    if len(env.teams) < 2:
+        raise UsageError(
+            f"a league needs at least two teams that play against each other, and {config.env} has only "
+            f"{env.teams[0].name!r}. Opponents that share a team are told apart with --teams each."
+        )
+    first = env.teams[0]
+    for team in env.teams[1:]:
+        if len(team.agents) != len(first.agents) or differences(team, first):
+            raise UsageError(
+                f"in a league every player takes every seat, but the teams {first.name!r} and {team.name!r} of "
+                f"{config.env} are not alike: {'; '.join(differences(team, first)) or 'they differ in size'}."
+            )
+    if config.policies:
+        raise UsageError("in a league seats are filled per match: leave out policies, and name players in roles.")
+    roles = config.league.roles
+    for name in config.players.keys() - roles.keys():
+        raise UsageError(f"players has settings for {name!r}, who has no role. The league's are {', '.join(roles)}.")
+    for name, role in roles.items():
+        if role not in ROLES:
+            raise UsageError(f"player {name!r} has no role {role!r}.{nearest(role, ROLES)} Roles: {', '.join(ROLES)}.")
+    if not roles:
+        raise UsageError("a league needs somebody who learns: name a player in roles, e.g. main=simple.")
+    for call in config.league.scripts:
+        find_script(call)
+    return {name: learning_player(config, name) for name in roles}
+
+
+def table_of(config: Config, players: int, workers: int) -> TableSpec:
+    """Return the size of the match table. Raises UsageError when some player would be at home in no split."""
+    if workers * config.num_splits < players:
+        raise UsageError(
+            f"{players} learning players need as many splits of environments, and {workers} rollout workers with "
+            f"num_splits = {config.num_splits} have {workers * config.num_splits}. Raise num_workers or num_splits."
+        )
+    return TableSpec(players, config.league.live_snapshots, len(config.league.scripts))
+
+
+def require_alike(names: Sequence[str], actors: Sequence[nn.Module]) -> None:
+    """Raise UsageError unless all players have the same network: a snapshot of one may sit in any bank slot."""
+    shapes = [{name: tuple(x.shape) for name, x in actor.state_dict().items()} for actor in actors]
+    for name, other in zip(names[1:], shapes[1:], strict=True):
+        if other != shapes[0]:
+            raise UsageError(
+                f"the players of a league have one network, but {names[0]!r} and {name!r} differ. Give them the "
+                "same hidden layers, memory and normalisation; algorithms and learning rates may differ."
+            )

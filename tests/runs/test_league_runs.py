@@ -1,0 +1,257 @@
+"""Leagues: who meets whom in a run, what the pool keeps, and that a resumed league is the one that was interrupted."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sfmarl.algorithms.ppo import Hyperparameters
+from sfmarl.config import Config, LeagueConfig
+from sfmarl.errors import RunError, UsageError
+from sfmarl.league.roles import SnapshotRule
+from sfmarl.league.store import open_store
+from sfmarl.memory.match_table import EMPTY
+from sfmarl.memory.plane import DataPlane
+from sfmarl.monitor.episodes import Episodes
+from sfmarl.run import validate
+from sfmarl.run.league import League
+from sfmarl.run.runner import check_run, resume, train
+from sfmarl.storage import checkpoint
+from sfmarl.workers.match_seating import LIVE
+
+
+def config(run_dir: Path, league: dict | None = None, **settings) -> Config:
+    """Return a small league on tic-tac-toe."""
+    few = {"snapshot_env_steps": 1500, "live_snapshots": 2, "pool_size": 4}
+    defaults = {
+        "env": "native/tic_tac_toe",
+        "algo": "ippo",
+        "hp": Hyperparameters(critic="own", hidden=(16,), epochs=1, returns="vtrace"),
+        "league": LeagueConfig(**{**few, **(league or {})}),
+        "env_steps": 30_000,
+        "num_workers": 2,
+        "num_envs_per_worker": 32,
+        "num_splits": 1,
+        "rollout": 8,
+        "eval_env_steps": 0,
+        "final_eval_episodes": 0,
+        "log_seconds": 0.5,
+        "quiet": True,
+        "run_dir": run_dir,
+    }
+    return Config(**{**defaults, **settings})
+
+
+def league_of(run_dir: Path) -> dict:
+    return checkpoint.latest(run_dir).run_state["league"]
+
+
+def make_league(tmp_path: Path, past: dict | None = None, **settings) -> League:
+    plan, _ = check_run(config(tmp_path / "run", mode="serial", num_workers=1, **settings))
+    plane = DataPlane.create(plan.plane)
+    for player in range(plan.plane.policies):
+        plane.weights(player).publish(np.full(plan.plane.weight_sizes[player], 1 + player, np.float32), 1)
+    return League(plan, plane, past or {}, tell=lambda text: None, reset=lambda player: None)
+
+
+def learned(league: League, env_steps: int) -> None:
+    """Let main have other weights, and the league look."""
+    store = league._plane.weights(0)
+    store.publish(np.full_like(store.buffer[0], env_steps), store.version + 1)
+    league.look(env_steps)
+
+
+def played(league: League, *matches: tuple[tuple[int, int], tuple[float, float]]) -> Episodes:
+    spec = league._plan.env
+    players, returns = (np.array(part) for part in zip(*matches, strict=True))
+    return Episodes(spec, returns.astype(float), np.ones(len(matches), np.int64), players=players)
+
+
+@pytest.mark.parametrize("mode", ["async", "serial"])
+@pytest.mark.parametrize("env", ["native/tic_tac_toe", "native/rock_paper_scissors"])
+def test_a_league_runs_is_killed_and_goes_on_with_what_it_had(mode, env, tmp_path):
+    workers = {"async": 2, "serial": 1}[mode]
+    result = train(config(tmp_path / "run", mode=mode, env=env, num_workers=workers))
+    before = league_of(result.run_dir)
+    assert len(before["pool"]["entries"]) == 4 < before["pool"]["next"], "the pool is bounded, and was full"
+    assert before["matches"]["learning"] > before["matches"]["evaluation"] > 0
+    records = result.metrics()
+    assert records[-1]["league/pool_size"] == 4 and records[-1]["league/snapshots_loaded"] >= 2
+    store = open_store(result.run_dir)
+    hashes = {address: store.get(address).weights.tobytes() for address in store.addresses()}
+    again = resume(result.run_dir, env_steps=45_000)
+    after = league_of(again.run_dir)
+    assert after["pool"]["next"] > before["pool"]["next"]
+    assert after["matches"]["learning"] > before["matches"]["learning"]
+    assert {address: store.get(address).weights.tobytes() for address in hashes} == hashes
+    kept = [e for e in before["pool"]["entries"] if e in after["pool"]["entries"]]
+    assert kept, "the newest entries of before are older ones now"
+
+
+def test_a_serial_league_is_a_function_of_its_seed(tmp_path):
+    one, two = (
+        league_of(train(config(tmp_path / name, mode="serial", num_workers=1, env_steps=8000)).run_dir) for name in "ab"
+    )
+    assert one == two and one["matches"]["evaluation"] > 0
+
+
+def test_a_resumed_league_equals_the_one_that_was_saved(tmp_path):
+    league = make_league(tmp_path, league={"live_snapshots": 3})
+    for step in range(5):
+        learned(league, 5000 * (1 + step))
+        live = [int(entry) for entry in league.live.entries if entry != EMPTY]
+        league.episodes(played(league, ((LIVE, live[-1]), (1, -1)), ((live[0], LIVE), (0, 0)), ((LIVE, LIVE), (1, -1))))
+    saved = json.loads(json.dumps(league.state_dict()))
+    assert saved["payoff"]["cells"] and len(saved["pool"]["entries"]) == 4
+    shutil.copytree(tmp_path / "run" / "snapshots", tmp_path / "again" / "run" / "snapshots")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(validate, "_check_free", lambda run_dir: None)
+        again = make_league(tmp_path / "again", past=saved, league={"live_snapshots": 3})
+    assert again.state_dict()["generator"] == saved["generator"]
+    assert json.loads(json.dumps(again.state_dict())) == saved
+
+
+def test_results_are_those_of_the_match_whoever_sat_where(tmp_path):
+    league = make_league(tmp_path)
+    learned(league, 3000)
+    (entry,) = league.pool.entries
+    won, lost, drawn = ((LIVE, 0), (1, -1)), ((0, LIVE), (1, -1)), ((LIVE - 1, 0), (0, 0))
+    league.episodes(played(league, won, won, won, lost, drawn, ((LIVE, LIVE), (1, -1))))
+    counts = league.payoff.counts(["main"], [entry.address])
+    assert (counts.wins, counts.losses, counts.draws) == (3, 1, 0)
+    assert league.payoff.counts(["random"], [entry.address]).draws == 1
+    assert league.payoff.counts(["main"], ["main"]).games == 0, "a game against itself says nothing"
+    assert league.matches == {"learning": 5, "evaluation": 1}
+
+
+def test_a_snapshot_is_taken_on_schedule_or_when_everybody_is_beaten(tmp_path):
+    league = make_league(tmp_path, league={"snapshot_env_steps": 40_000})
+    learned(league, 39_999)
+    assert not league.pool.entries
+    learned(league, 45_000)
+    assert [entry.meta.env_steps for entry in league.pool.entries] == [45_000]
+    league.episodes(played(league, *20 * [((LIVE, 0), (1, -1))]))
+    learned(league, 54_000)
+    assert len(league.pool) == 1, "too early, however good"
+    learned(league, 60_000)
+    assert [entry.meta.env_steps for entry in league.pool.entries] == [45_000, 60_000]
+    assert league.pool.entries[1].meta.parent == league.pool.entries[0].address
+    learned(league, 80_000)
+    assert len(league.pool) == 2, "nobody knows yet who beats the newest"
+
+
+def test_the_table_follows_the_matchmaker_and_self_play_keeps_its_share(tmp_path):
+    league = make_league(tmp_path, league={"self_play": 0.25, "matchmaker": "uniform", "live_snapshots": 3})
+    for step in range(3):
+        learned(league, 5000 * (1 + step))
+    _, matches = league._plane.match_table().read()
+    assert sorted(matches.entry.tolist()) == [EMPTY, EMPTY, 0, 1, 2]
+    np.testing.assert_allclose(matches.probability[0], [0.25, 0.25, 0.25, 0.25, 0.0])
+    cells = {tuple(row) for row in matches.evaluation.tolist()}
+    assert cells and all(len(set(cell)) == 2 for cell in cells)
+    assert matches.evaluation_share == 0.1
+
+
+def test_without_snapshots_a_player_plays_itself(tmp_path):
+    league = make_league(tmp_path)
+    _, matches = league._plane.match_table().read()
+    assert matches.probability.tolist() == [[0, 0, 1, 0]]
+
+
+def test_a_pool_larger_than_the_room_is_sampled_over_time(tmp_path):
+    league = make_league(tmp_path, league={"live_snapshots": 4, "pool_size": 12, "matchmaker": "uniform"})
+    seen: set[int] = set()
+    table = league._plane.match_table()
+    for seat in league._plane.scratch(0, 0) + league._plane.scratch(0, 1):
+        seat.player[:] = -1
+    for step in range(120):
+        learned(league, 5000 * (1 + step))
+        if step == 11:
+            league.roles[0].rule = SnapshotRule(10**9, 10**9)
+        table.seen[:] = table.version
+        live = set(league.live.entries.tolist()) - {EMPTY}
+        seen |= live if step > 11 else set()
+    assert seen == {entry.number for entry in league.pool.entries} and len(seen) == 12
+
+
+def test_an_exploiter_is_frozen_as_it_is_and_then_begins_anew(tmp_path):
+    roles = {"main": "main", "exploiter": "main_exploiter"}
+    league = make_league(tmp_path, league={"roles": roles, "snapshot_env_steps": 40_000}, num_splits=2)
+    resets: list[int] = []
+    league._reset = resets.append
+    for player in (0, 1):
+        store = league._plane.weights(player)
+        store.publish(np.full_like(store.buffer[0], 10 + player), 2)
+    _, matches = league._plane.match_table().read()
+    assert matches.probability[1].tolist() == [0, 0, 1, 0, 0], "the exploiter meets main as it is now"
+    won = ((LIVE - 1, LIVE), (1, -1))
+    league.episodes(played(league, *20 * [won]))
+    league.look(10_000)
+    assert [(e.meta.player, e.meta.role) for e in league.pool.entries] == [("exploiter", "main_exploiter")]
+    assert league.pool.store.get(league.pool.addresses[0]).weights[0] == 11
+    assert resets == [1]
+    assert league.payoff.counts(["exploiter"], ["main"]).games == 0
+
+
+@pytest.mark.slow
+def test_two_players_have_learners_of_their_own(tmp_path):
+    roles = {"main": "main", "weak": "main_exploiter", "all": "league_exploiter", "other": "simple"}
+    result = train(config(tmp_path / "run", league={"roles": roles, "pool_size": 20}, num_splits=2))
+    players = {entry["meta"]["player"] for entry in league_of(result.run_dir)["pool"]["entries"]}
+    assert players == set(roles)
+    last = result.metrics()[-1]
+    assert {f"learner/{name}/entropy" for name in roles} | {"league/main/rating"} <= set(last)
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ({"env": "games/climbing"}, "at least two teams"),
+        ({"env": "native/simple_tag"}, "are not alike"),
+        ({"league": {"matchmaker": "pfps"}}, "pfsp"),
+        ({"league": {"roles": {"main": "captain"}}}, "no role 'captain'"),
+        ({"league": {"roles": {}}}, "somebody who learns"),
+        ({"league": {"scripts": ("nowhere",)}}, "nowhere"),
+        ({"league": {"pool_size": 1}}, "pool_size"),
+        ({"league": {"evaluation_share": 1.0}}, "evaluation_share"),
+        ({"league": {"payoff_decay": 0.0}}, "payoff_decay"),
+        ({"policies": {"player_0": "main"}}, "leave out policies"),
+        ({"players": {"mian": {"lr": 1e-3}}}, "has no role"),
+        ({"league": {"roles": {str(n): "simple" for n in range(9)}}}, "learning players need as many splits"),
+        ({"league": {"roles": {"random": "simple"}}}, "player and a script"),
+        ({"league": {"seed_pool": ("nowhere",)}}, "nowhere"),
+    ],
+)
+def test_what_cannot_be_a_league_is_refused(settings, why, tmp_path):
+    with pytest.raises(UsageError, match=why):
+        train(config(tmp_path / "run", **settings))
+
+
+def test_a_game_whose_outcome_cannot_be_read_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="outcome of a match cannot be read"):
+        train(config(tmp_path / "run", env="native/prisoners_dilemma"))
+
+
+def test_a_corrupt_snapshot_is_named(tmp_path):
+    run_dir = train(config(tmp_path / "run")).run_dir
+    for path in (run_dir / "snapshots").iterdir():
+        data = bytearray(path.read_bytes())
+        data[-1] ^= 1
+        path.write_bytes(data)
+    with pytest.raises(RunError, match="is not a snapshot that can be used"):
+        resume(run_dir, env_steps=60_000)
+
+
+@pytest.mark.slow
+def test_the_pool_of_another_run_seeds_this_one(tmp_path):
+    first = train(config(tmp_path / "first")).run_dir
+    second = train(config(tmp_path / "second", league={"seed_pool": (str(first),), "pool_size": 20})).run_dir
+    ours = {entry["address"] for entry in league_of(second)["pool"]["entries"]}
+    assert set(open_store(first).addresses()) <= ours
+    other = Hyperparameters(critic="own", hidden=(8,), epochs=1, returns="vtrace")
+    with pytest.raises(UsageError, match="another architecture"):
+        train(config(tmp_path / "third", league={"seed_pool": (str(first),)}, hp=other))
