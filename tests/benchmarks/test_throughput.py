@@ -15,7 +15,18 @@ from sfmarl.run.plan import make_plan
 from sfmarl.run.runner import check_run
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-NAMES = "spread dict native_dict native masks gru central teams connect_four native_connect_four".split()
+NAMES = [
+    "spread",
+    "dict",
+    "native_dict",
+    "native",
+    "masks",
+    "gru",
+    "central",
+    "teams",
+    "connect_four",
+    "native_connect_four",
+]
 
 
 def configured(work: str):
