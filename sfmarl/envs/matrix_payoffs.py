@@ -109,8 +109,9 @@ def circle_payoff(strategies: int) -> np.ndarray:
 
 def circle(strategies: int = 30) -> Game:
     """Return the cyclic circle game (`circle_payoff`)."""
+    payoff = circle_payoff(strategies)
     names = _numbered(strategies)
-    return Game(zero_sum(circle_payoff(strategies)), (names, names))
+    return Game(zero_sum(payoff), (names, names))
 
 
 def read_game(payoff: Any, kind: str = "general", names: Sequence[str] | None = None) -> Game:

@@ -6,7 +6,7 @@ import random
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.optimize import linprog
@@ -114,6 +114,7 @@ def nash(payoff):
 finite = st.floats(-1e6, 1e6)
 
 
+@settings(deadline=None)
 @given(arrays(float, st.tuples(st.integers(1, 5), st.integers(1, 5)), elements=finite))
 def test_shorthands_say_what_both_earn(payoff):
     lists = payoff.tolist()
@@ -137,6 +138,7 @@ def test_shorthands_say_what_both_earn(payoff):
         (lambda: matrix_payoffs.prisoners_dilemma(temptation=7), "2 R > T [+] S"),
         (lambda: matrix_payoffs.prisoners_dilemma(sucker=None), "four numbers"),
         (lambda: circle_payoff(2), "strategies >= 3, got 2"),
+        (lambda: matrix_payoffs.circle("all"), "strategies >= 3, got 'all'"),
         (lambda: read_game([[1]], "zerosum"), "kind = 'zerosum' is unknown"),
         (lambda: read_game([[1, 2], [3]], "common"), "lists of numbers"),
         (lambda: read_game([["a"]], "common"), "lists of numbers"),
