@@ -220,7 +220,7 @@ def test_two_players_have_learners_of_their_own(tmp_path):
         ({"league": {"evaluation_share": 1.0}}, "evaluation_share"),
         ({"league": {"payoff_decay": 0.0}}, "payoff_decay"),
         ({"policies": {"player_0": "main"}}, "leave out policies"),
-        ({"players": {"mian": {"lr": 1e-3}}}, "has no role"),
+        ({"players": {"mainn": {"lr": 1e-3}}}, "has no role"),
         ({"league": {"roles": {str(n): "simple" for n in range(9)}}}, "learning players need as many splits"),
         ({"league": {"roles": {"random": "simple"}}}, "player and a script"),
         ({"league": {"seed_pool": ("nowhere",)}}, "nowhere"),
