@@ -21,9 +21,8 @@ from sfmarl.envs.single import SingleAgentEnv
 from sfmarl.envs.stacking import stack_frames
 from sfmarl.envs.turns import TurnEnv
 from sfmarl.envs.vector import VectorEnv
-from sfmarl.envs.vector_turns import TurnVectorEnv
+from sfmarl.envs.vector_turns import TurnVectorEnv, require_seats
 from sfmarl.errors import SfmarlError, UsageError, nearest
-from sfmarl.specs import EnvSpec
 
 # pygame-based environments greet on stdout when they are imported
 os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
@@ -85,23 +84,13 @@ class Factory:
         """Return what a vector factory builds. Raises like `make`, and for what does not keep to its protocol."""
         env = self._call(kwargs, {"num_envs": num_envs, "seeds": seeds}, UsageError)
         if isinstance(env, TurnVectorEnv):
-            self._require_seats(env.spec)
+            require_seats(self.name, env.spec)
         elif not isinstance(env, VectorEnv):
             raise UsageError(
                 f"{self.name} takes num_envs and seeds but built a {type(env).__name__}, which is neither a VectorEnv "
                 "nor a TurnVectorEnv"
             )
         return env
-
-    def _require_seats(self, spec: EnvSpec) -> None:
-        """Raise UsageError where the teams are not what a `TurnVectorEnv` promises."""
-        teams = spec.teams
-        if not spec.turn_based or len(teams) < 2 or any(len(team.agents) != 1 for team in teams):
-            raise UsageError(
-                f"{self.name} is a TurnVectorEnv: its spec must be turn_based, with two teams or more of one agent each"
-            )
-        if len({(team.action.kind, team.action.shape) for team in teams}) > 1:
-            raise UsageError(f"{self.name} is a TurnVectorEnv: actions must have one kind and shape in all seats")
 
     def _call(self, kwargs: Mapping[str, Any], ours: Mapping[str, Any], error: type[SfmarlError]) -> Any:
         """Build with the user's `kwargs` and `ours`."""

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
+from sfmarl.errors import UsageError
 from sfmarl.specs import EnvSpec
 
 
@@ -78,3 +79,14 @@ class Drawn(Protocol):
     def render(self, env: int) -> Any:
         """Return copy `env` as its `render_mode` says: text, or uint8 [height, width, 3]."""
         ...
+
+
+def require_seats(name: str, spec: EnvSpec) -> None:
+    """Raise UsageError where the teams of the game called `name` are not what a `TurnVectorEnv` promises."""
+    teams = spec.teams
+    if not spec.turn_based or len(teams) < 2 or any(len(team.agents) != 1 for team in teams):
+        raise UsageError(
+            f"{name} is a TurnVectorEnv: its spec must be turn_based, with two teams or more of one agent each"
+        )
+    if len({(team.action.kind, team.action.shape) for team in teams}) > 1:
+        raise UsageError(f"{name} is a TurnVectorEnv: actions must have one kind and shape in all seats")
