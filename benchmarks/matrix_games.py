@@ -79,15 +79,15 @@ def train_dilemma(name: str, seed: int, settings: Settings) -> dict[str, Any]:
     return _train(launch_config("prisoners_dilemma"), "cooperate", name, seed, settings)
 
 
-def train_pennies(entropy_coef: float) -> Callable[[str, int, Settings], dict[str, Any]]:
-    """Return what trains launch/matching_pennies.py with an entropy bonus; curves are shares of heads."""
+def train_pennies(name: str, seed: int, settings: Settings) -> dict[str, Any]:
+    """Train launch/matching_pennies.py; curves are shares of heads."""
+    return _train(launch_config("matching_pennies"), "heads", name, seed, settings)
 
-    def play(name: str, seed: int, settings: Settings) -> dict[str, Any]:
-        config = launch_config("matching_pennies")
-        hp = replace(config.hp, entropy_coef=entropy_coef)
-        return _train(replace(config, hp=hp), "heads", name, seed, settings)
 
-    return play
+def train_pennies_without_entropy(name: str, seed: int, settings: Settings) -> dict[str, Any]:
+    """Train it without its entropy bonus."""
+    config = launch_config("matching_pennies")
+    return _train(replace(config, hp=replace(config.hp, entropy_coef=0.0)), "heads", name, seed, settings)
 
 
 def tabular(learn: Callable[..., Learned]) -> Callable[[str, int, Settings], dict[str, Any]]:
@@ -149,8 +149,8 @@ def _kept(curve: np.ndarray) -> list[list[float]]:
 
 PARTS: dict[str, Callable[[str, int, Settings], dict[str, Any]]] = {
     "dilemma": train_dilemma,
-    "pennies": train_pennies(0.1),
-    "pennies_no_entropy": train_pennies(0.0),
+    "pennies": train_pennies,
+    "pennies_no_entropy": train_pennies_without_entropy,
     "pennies_q": tabular(q_learners),
     "pennies_averaged": tabular(averaging_players),
 }

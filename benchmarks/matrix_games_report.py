@@ -27,20 +27,21 @@ ABOUT: dict[str, tuple[str, str, str]] = {
         "Curve: share of rounds in which a player cooperated, sampled actions",
     ),
     "pennies": (
-        "matching pennies, two appo learners, entropy bonus .1",
+        "matching pennies, two appo learners",
         "env-steps",
-        "launch/matching_pennies.py: policies are mixed actions. Curve: share of heads among sampled actions",
+        "launch/matching_pennies.py: policies are mixed actions, entropy bonus .5. Curve: share of heads, sampled "
+        "actions",
     ),
     "pennies_no_entropy": (
         "matching pennies, two appo learners, no entropy bonus",
         "env-steps",
-        "the same with `--entropy-coef 0`",
+        "launch/matching_pennies.py --entropy-coef 0",
     ),
     "pennies_q": (
         "matching pennies, two greedy Q-learners",
         "rounds",
-        "tabular.py: learning rate .1, exploration .1. Curve: whether heads is the greedy action (at the points that "
-        "are kept)",
+        "tabular.py: learning rate .1, exploration .1. Curve: how often each player's greedy action has changed; "
+        "rates are of its greedy actions, the average of all that was played",
     ),
     "pennies_averaged": (
         "matching pennies, soft answers to the other's average",
@@ -61,8 +62,8 @@ def write(runs: Sequence[Run], results: Path) -> str:
         "# Two learners in matrix games",
         "",
         "Each learns for itself, against the other. Rates are those of action 0 (cooperate, heads): in the first and "
-        "in the last tenth of the curve, and over all that was played. `crossings` counts how often player 0's curve "
-        "passes one half, `flips` how often each tabular learner's more probable action changed.",
+        "in the last tenth of the curve, and over all that was played. Range: of player 0's curve in its second half. "
+        "Flips: how often each tabular learner's more probable action changed.",
         "",
         table,
         "",
@@ -78,7 +79,7 @@ def write(runs: Sequence[Run], results: Path) -> str:
 
 def _table(grouped: Mapping[str, Sequence[Run]]) -> str:
     lines = [
-        "| part | seed | steps | player 0: first, last tenth, average | player 1 | crossings | flips | wall seconds |",
+        "| part | seed | steps | player 0: first, last tenth, average | player 1 | range | flips | wall seconds |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for name, runs in grouped.items():
@@ -86,7 +87,7 @@ def _table(grouped: Mapping[str, Sequence[Run]]) -> str:
             first, second = (_rates(run, player) for player in PLAYERS)
             flips = "" if run["flips"] is None else " and ".join(f"{count:,}" for count in run["flips"])
             lines.append(
-                f"| {name} | {run['seed']} | {run['steps']:,} | {first} | {second} | {crossings(run)} | {flips} "
+                f"| {name} | {run['seed']} | {run['steps']:,} | {first} | {second} | {_range(run)} | {flips} "
                 f"| {run['wall_seconds']:.0f} |"
             )
     return "\n".join(lines)
@@ -98,28 +99,27 @@ def _rates(run: Run, player: str) -> str:
     return f"{rates[:tenth].mean():.2f}, {rates[-tenth:].mean():.2f}, {run['average'][player]:.3f}"
 
 
-def crossings(run: Run) -> int:
-    """Return how often player 0's curve passes from one side of one half to the other."""
-    side = np.sign(np.array(run["curves"]["player_0"])[:, 1] - 0.5)
-    side = side[side != 0]
-    return int((side[1:] != side[:-1]).sum())
+def _range(run: Run) -> str:
+    rates = np.array(run["curves"][PLAYERS[0]])[:, 1]
+    late = rates[len(rates) // 2 :]
+    return f"{late.min():.2f} to {late.max():.2f}"
 
 
 def _figure(grouped: Mapping[str, Sequence[Run]], path: Path) -> None:
-    rows = [
-        [_panel(name, grouped[name], "rate of action 0", PLAYERS) for name in names if name in grouped]
-        for names in (("dilemma", "pennies"), ("pennies_no_entropy", "pennies_averaged"))
-    ]
-    tabular = [name for name in ("pennies_q", "pennies_averaged") if name in grouped]
-    rows.append([_panel(name, grouped[name], "changes of the more probable action", FLIPS) for name in tabular])
-    if len({len(row) for row in rows}) > 1:
-        # some parts are missing: below each other
-        rows = [[panel] for row in rows for panel in row]
-    save_figure(rows, path, "Two learners in matrix games")
+    """Draw a row for each part and a column for each seed: what goes in circles has no mean over seeds."""
+    seeds = sorted({run["seed"] for runs in grouped.values() for run in runs})
+    rows = []
+    for name, runs in grouped.items():
+        # what greedy learners do changes too often to be drawn: how often is the curve
+        flips = name == "pennies_q"
+        ylabel, curves = ("changes of the greedy action", FLIPS) if flips else ("rate of action 0", PLAYERS)
+        rows.append([_panel(name, runs, seed, ylabel, curves) for seed in seeds])
+    save_figure(rows, path, "Two learners in matrix games, one run in each panel")
 
 
-def _panel(name: str, runs: Sequence[Run], ylabel: str, curves: Sequence[str]) -> Panel:
+def _panel(name: str, runs: Sequence[Run], seed: int, ylabel: str, curves: Sequence[str]) -> Panel:
+    """Return the curves of one run; an empty panel where it is missing."""
     title, xlabel, _ = ABOUT[name]
-    return Panel(
-        title, xlabel, ylabel, {key: [np.array(run["curves"][key], np.float64) for run in runs] for key in curves}
-    )
+    found = [run["curves"] for run in runs if run["seed"] == seed]
+    groups = {key: [np.array(of_run[key], np.float64) for of_run in found] for key in curves}
+    return Panel(f"{title}, seed {seed}", xlabel, ylabel, groups)

@@ -18,7 +18,7 @@ CONFIG = Config(
     algo="appo",
     hp=replace(get_algorithm("appo").hyperparameters(), hidden=(32,), lr=1e-3, gamma=0.96),
     info_metrics=("cooperate:mean",),
-    env_steps=400_000,
+    env_steps=600_000,
     num_workers=2,
     eval_env_steps=0,
 )

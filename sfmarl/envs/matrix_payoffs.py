@@ -96,8 +96,9 @@ def circle_payoff(strategies: int) -> np.ndarray:
     Strategies lie on a circle. Strategy i beats those that lie ahead of it by less than half of the circle,
     0 < (j - i) mod n < n / 2, loses to those that lie behind by less than half, and draws with itself and, where n is
     even, with the one opposite. No strategy is better than another, and each alone is beaten for certain by almost
-    half of the others. As a win probability, a draw being half a win, an entry is (1 + payoff) / 2. Raises UsageError
-    for fewer than 3.
+    half of the others. As a win probability, a draw being half a win, an entry is (1 + payoff) / 2. Best responses to a
+    mixture often tie; what a population does then depends on the tie-break, and on rounding where the mixture's weights
+    are not exact. Raises UsageError for fewer than 3.
     """
     if not isinstance(strategies, int) or strategies < 3:
         raise UsageError(f"the circle game needs strategies >= 3, got {strategies!r}")

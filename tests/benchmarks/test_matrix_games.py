@@ -79,13 +79,6 @@ def test_what_is_played_is_recorded_and_reported(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out.count("already") == 4
 
 
-def test_crossings_of_one_half():
-    from matrix_games_report import crossings
-
-    rates = [0.4, 0.5, 0.6, 0.7, 0.5, 0.8, 0.2]
-    assert crossings({"curves": {"player_0": [[x, rate] for x, rate in enumerate(rates)]}}) == 2
-
-
 def test_rates_are_means_over_copies(tmp_path):
     from types import SimpleNamespace
 

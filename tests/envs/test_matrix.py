@@ -12,8 +12,10 @@ from sfmarl.config import Config
 from sfmarl.envs.check import check_env
 from sfmarl.envs.registry import is_native, load_spec, make_vector_env
 from sfmarl.envs.rows import new_obs_rows, new_outcome_rows, random_actions
+from sfmarl.envs.script import ScriptedPlayer
 from sfmarl.envs.vector import Reporting
 from sfmarl.errors import UsageError
+from sfmarl.evaluation.evaluate import evaluate
 
 ARGUMENTS = {
     "native/rock_paper_scissors": {},
@@ -163,6 +165,22 @@ def test_infos_of_paused_copies_do_not_move():
     assert taken["defect"].tolist() == [[1.0, 2.0]]
     env.step([cooperate, cooperate], np.array([False, True]), rows, outcome)
     assert env.infos.take([1])["cooperate"].tolist() == [[1.0, 0.5]]
+
+
+def test_evaluations_report_what_was_chosen():
+    config = Config("native/prisoners_dilemma", info_metrics=("cooperate:mean",))
+    first, second = load_spec(config).teams
+    players = {first.name: ScriptedPlayer(f"{__name__}:tit_for_tat", first, 0)}
+    players[second.name] = ScriptedPlayer("random", second, 0)
+    found = evaluate(config, players, 40, seed=1)
+    infos = found.infos["cooperate/player_0"], found.infos["cooperate/player_1"]
+    assert infos[0].mean == pytest.approx(infos[1].mean, abs=0.011)
+    assert infos[1].mean == pytest.approx(0.5, abs=0.05)
+
+
+def tit_for_tat(obs, action_mask, team, rng):
+    """Do what the other did in the round before; cooperate in the first. `obs` [B, 1, 4]."""
+    return obs[..., 3].astype(np.int32)
 
 
 def test_a_person_can_read_what_was_played_and_paid():

@@ -88,6 +88,15 @@ def test_the_textbooks_league_on_the_circle():
     assert np.mean([found[played] for played in range(46, 61)]) == pytest.approx(0.292, abs=6e-4)
 
 
+def test_best_responses_to_the_uniform_mixture_of_the_pool():
+    """From strategy 0, ties exact and broken by the lowest number; with weights of 1 / n, rounding would break them."""
+    pool = [0]
+    while len(pool) < 120:
+        pool.append(best_response(pool))
+    found = [strength(counts(pool[:size]) / size) for size in (15, 60, 120)]
+    assert found == pytest.approx([6 / 15, 27.5 / 60, 56.5 / 120])
+
+
 def test_best_responses_to_the_nash_mixture_of_the_pool_close_the_circle():
     """From strategy 0 the pool holds an equilibrium of the whole game with 15 strategies, and with none fewer."""
     pool, strengths = [0], []
