@@ -32,7 +32,7 @@ class LeagueConfig:
     pool_size: int = 500
     """Snapshots kept; beyond, the one goes whose neighbours in its player's history are closest together."""
     seed_pool: tuple[str, ...] = ()
-    """Runs, checkpoints or snapshot directories whose policies the pool begins with."""
+    """League runs or snapshot directories whose snapshots the pool begins with."""
     scripts: tuple[str, ...] = ("random",)
     """Scripted players of evaluation matches: `random`, or `module:callable`."""
     evaluation_share: float = 0.1

@@ -222,7 +222,7 @@ def opponents(matchmaker: Matchmaker, view: View) -> np.ndarray:
             f"Matchmaker {who} returned no distribution over {len(view)} opponents: shape {p.shape}, sum {p.sum():g}. "
             "Return a non-negative number for each, adding up to 1."
         )
-    return p / p.sum()
+    return p
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:

@@ -89,7 +89,7 @@ class League:
         self.quality = QualityScores()
         self.live = LiveSnapshots(plane, self._weights_of)
         self.matches: Counter[str] = Counter()
-        """Matches played: `learning` and `evaluation`."""
+        """Matches played, `learning` and `evaluation`."""
         self._address: dict[int, str] = {}
         self.ratings: dict[str, float] = {}
         """Key -> rating on the Elo scale, of the last record."""
@@ -153,6 +153,7 @@ class League:
         entry = self.pool.add(self._architecture, flat, meta)
         self._parents[player] = entry.address
         self._enter(entry)
+        self._forget_evicted()
         self.bytes_if_all_pulled += flat.nbytes * self._plan.plane.workers
         self._tell(f"snapshot {entry.number} of {name} at {env_steps:,} env-steps: {entry.address[:12]}")
         return entry
@@ -164,6 +165,13 @@ class League:
         self._parents[player] = None
         self._reset(player)
         self._tell(f"{name} begins anew")
+
+    def _forget_evicted(self) -> None:
+        """Keep results of those alone who can still be met."""
+        kept = {*self.pool.addresses, *self._pinned, *self.names, *self.settings.scripts}
+        if not kept.issuperset(self.payoff.keys):
+            self.payoff.keep(kept)
+            self.quality.keep(kept)
 
     def _enter(self, entry: PoolEntry) -> None:
         self._address[entry.number] = entry.address

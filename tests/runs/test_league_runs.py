@@ -106,7 +106,9 @@ def test_a_resumed_league_equals_the_one_that_was_saved(tmp_path):
         live = [int(entry) for entry in league.live.entries if entry != EMPTY]
         league.episodes(played(league, ((LIVE, live[-1]), (1, -1)), ((live[0], LIVE), (0, 0)), ((LIVE, LIVE), (1, -1))))
     saved = json.loads(json.dumps(league.state_dict()))
-    assert saved["payoff"]["cells"] and len(saved["pool"]["entries"]) == 4
+    assert saved["payoff"]["cells"] and len(saved["pool"]["entries"]) == 4 < saved["pool"]["next"]
+    here = {entry["address"] for entry in saved["pool"]["entries"]}
+    assert set(saved["payoff"]["keys"]) == here | {"main"}, "who was evicted is forgotten"
     shutil.copytree(tmp_path / "run" / "snapshots", tmp_path / "again" / "run" / "snapshots")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(validate, "_check_free", lambda run_dir: None)
