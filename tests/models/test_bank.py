@@ -109,7 +109,7 @@ def test_rows_of_many_policies_in_torch(kind, masked, sets, indexed, in_torch):
     config = {} if indexed else {"activation": "relu", "hidden": (6,), "agent_id": False}
     bank, actors = filled(spec, **config)
     assert isinstance(bank.batched, Blocks)
-    everybody, few, one, skewed = mixes(29)
+    everybody, few, one, skewed = mixes(150)  # blocks of fewer rows than a policy has
     for act in (bank.act, bank.batched.act, bank.one_by_one):
         for slot in (everybody, few[:5], skewed, one[:2]):
             assert_each_row_is_its_players(act, spec, actors, indexed, slot)
@@ -284,8 +284,10 @@ def test_many_policies_act_together_where_they_can(monkeypatch):
     for slot in ([0, 1, 2, 4], [0, 0, 0, 1], [5, 5, 5, 5]):
         bank.act(obs, np.array(slot))
     assert called == ["act", "act"]
-    cuda = torch.device("cuda")
-    assert [at_once(n, cuda) for n in (1, 4, 5, 64)] == [False, False, True, True]
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    assert [at_once(n, 64, cuda, in_numpy=False) for n in (1, 4, 5, 64)] == [False, False, True, True]
+    assert [at_once(n, 2048, cpu, in_numpy=False) for n in (1, 7, 8, 64)] == [False, False, True, True]
+    assert [at_once(n, 2048, cpu, in_numpy=True) for n in (1, 2, 64)] == [False, True, True]
 
 
 @pytest.mark.parametrize("config", [{}, {"rnn": "gru"}, {"layer_norm": True}], ids=str)
