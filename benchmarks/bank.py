@@ -23,7 +23,7 @@ from timing import medians
 
 from sfmarl.models.acting import flat_size, flatten_into
 from sfmarl.models.actor import Actor
-from sfmarl.models.bank import WeightBank, at_once, bank_bytes
+from sfmarl.models.bank import WeightBank, bank_bytes
 from sfmarl.models.encoders import NetConfig
 from sfmarl.specs import ActionSpec, ObsSpec, PolicySpec
 from sfmarl.threads import use_threads
@@ -58,7 +58,7 @@ def main() -> None:
         for rows in ROWS:
             for in_use in IN_USE:
                 loop, together = rates(bank, spec, who_plays(args.mix, rows, in_use), args.rounds)
-                chosen = "together" if at_once(in_use, device) else "loop"
+                chosen = "together" if bank.takes_at_once(in_use, rows) else "loop"
                 print(
                     f"| {in_use} | {rows} | {loop:,.0f} | {together:,.0f} | {together / loop:.2f} | {chosen} |",
                     flush=True,

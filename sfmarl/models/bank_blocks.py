@@ -1,8 +1,8 @@
 """Many policies at once in torch: rows sorted by policy and cut into blocks of equal height, one bmm per layer.
 
 A policy with many rows takes several blocks, so that one which plays most of the rows does not set the height of all:
-there are at most twice as many padded rows as rows, and as many blocks. A block's weights are gathered within the
-device. Outputs go back to the order of the rows before anything is drawn.
+at most as many rows are added as there are. A block's weights are gathered within the device. Outputs go back to the
+order of the rows before anything is drawn.
 """
 
 from __future__ import annotations
@@ -17,6 +17,15 @@ from sfmarl.models.bank_slots import TorchSlots, in_order
 from sfmarl.models.mlp import tanh_
 from sfmarl.models.normaliser import CLIP
 from sfmarl.specs import PolicySpec
+
+_LOW = 32
+"""Rows below which a product takes no less time."""
+
+
+def _height(rows: int, policies: int) -> int:
+    """Return the rows of a block: a quarter of a policy's mean, which pads little and copies weights four times."""
+    mean = -(-rows // policies)
+    return max(-(-mean // 4), min(mean, _LOW))
 
 
 class Blocks:
@@ -68,8 +77,7 @@ class Blocks:
         else:
             units, width, keys = b * a, 1, (slot[:, None] * self._num_sets + sets).reshape(-1)
         order = in_order(keys)
-        # the mean number of units of a policy
-        height = -(-units // len(order.keys))
+        height = _height(units, len(order.keys))
         per_key = -(-order.counts // height)
         block_key = np.repeat(order.keys, per_key)
         first_unit, first_place = (np.cumsum(n) - n for n in (order.counts, per_key * height))

@@ -15,14 +15,13 @@ from scipy import stats
 
 from sfmarl.models.acting import Acting, flat_size, flatten_into, make_acting
 from sfmarl.models.acting_numpy import NumpyActing
-from sfmarl.models.acting_torch import TorchActing
 from sfmarl.models.actor import Actor
 from sfmarl.models.bank import WeightBank, at_once, bank_bytes
 from sfmarl.models.bank_blocks import Blocks
 from sfmarl.models.bank_segments import Segments
 from sfmarl.models.encoders import NetConfig
-from sfmarl.specs import ActionSpec, ObsSpec, PolicySpec
-from tests.algorithms.synthetic_batches import policy_spec, random_mask
+from sfmarl.specs import ObsSpec, PolicySpec
+from tests.algorithms.synthetic_batches import policy_spec
 from tests.models.test_acting import SETS, learners_log_prob, lively_actor, random_inputs
 
 K = 7
@@ -109,7 +108,7 @@ def test_rows_of_many_policies_in_torch(kind, masked, sets, indexed, in_torch):
     config = {} if indexed else {"activation": "relu", "hidden": (6,), "agent_id": False}
     bank, actors = filled(spec, **config)
     assert isinstance(bank.batched, Blocks)
-    everybody, few, one, skewed = mixes(29)
+    everybody, few, one, skewed = mixes(150)  # blocks of fewer rows than a policy has
     for act in (bank.act, bank.batched.act, bank.one_by_one):
         for slot in (everybody, few[:5], skewed, one[:2]):
             assert_each_row_is_its_players(act, spec, actors, indexed, slot)
@@ -123,66 +122,6 @@ def test_any_mix_of_policies_acts_as_they_do_alone(bank_slots, sets):
     slot = np.array(bank_slots)
     for act in (bank.batched.act, bank.one_by_one):
         assert_each_row_is_its_players(act, spec, actors, False, slot)
-
-
-@pytest.mark.parametrize("config", [{"layer_norm": True}, {"precision": "bfloat16"}, {"rnn": "gru"}, {"rnn": "lstm"}])
-def test_what_is_not_batched_is_a_loop(config):
-    spec = policy_spec(masked=True)
-    bank, actors = filled(spec, **config)
-    assert bank.batched is None
-    obs, mask, _ = random_inputs(spec, rows=31)
-    slot = mixes(31)[0]
-    first = np.ones(obs.shape[:2], bool)
-    state = bank.new_state(31, 3)
-    action, log_prob = (x.copy() for x in bank.act(obs, slot, mask, None, True, state, first))
-    for k in np.unique(slot):
-        own = slot == k
-        memory = alone(actors[k]).new_state(int(own.sum()), 3)
-        expected = alone(actors[k]).act(obs[own], mask[own], None, True, memory, first[own])
-        np.testing.assert_array_equal(action[own], expected[0])
-        np.testing.assert_allclose(log_prob[own], expected[1], rtol=1e-5, atol=1e-5)
-        if memory is not None:
-            torch.testing.assert_close(state[torch.from_numpy(own)], memory)
-
-
-def test_images_act_in_a_bank():
-    spec = PolicySpec(
-        "p", ObsSpec((8, 8, 3), np.dtype(np.uint8)), ActionSpec("discrete", (3,), (0,)), False, (0, 1), (0, 1)
-    )
-    bank, actors = filled(spec)
-    assert bank.batched is None
-    assert_each_row_is_its_players(bank.act, spec, actors, False, mixes(11)[0])
-
-
-@pytest.mark.parametrize("kind", ["gru", "lstm"])
-def test_a_row_remembers_what_its_player_saw_until_another_takes_it(kind):
-    """Rows change hands where lives begin; every life is as if its player had been alone in it."""
-    spec = policy_spec(agents=2, masked=True)
-    bank, actors = filled(spec, rnn=kind, hidden=(6,), rnn_size=5)
-    rng = np.random.default_rng(0)
-    steps, rows = 12, 8
-    obs = rng.normal(size=(steps, rows, 2, 5)).astype(np.float32)
-    mask = random_mask(rng, (steps, rows, 2), spec.action.nvec)
-    is_first = np.repeat(rng.random((steps, rows, 1)) < 0.3, 2, axis=-1)
-    is_first[0] = True
-    slot = rng.choice([0, 1, 2, 5], (steps, rows))
-    for t in range(1, steps):
-        slot[t] = np.where(is_first[t, :, 0], slot[t], slot[t - 1])
-    state = bank.new_state(rows, 2).fill_(torch.nan)
-    answers = [
-        [x.copy() for x in bank.act(obs[t], slot[t], mask[t], None, True, state, is_first[t])] for t in range(steps)
-    ]
-    assert len(np.unique(slot[0])) > 1
-    for row in range(rows):
-        own = None
-        for t in range(steps):
-            single = alone(actors[slot[t, row]])
-            own = single.new_state(1, 2) if is_first[t, row, 0] else own
-            one = slice(row, row + 1)
-            action, log_prob = single.act(obs[t, one], mask[t, one], None, True, own, is_first[t, one])
-            np.testing.assert_array_equal(answers[t][0][one], action)
-            np.testing.assert_allclose(answers[t][1][one], log_prob, rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(state[row : row + 1], own)
 
 
 @pytest.mark.parametrize("kind", ["discrete", "continuous"])
@@ -284,8 +223,10 @@ def test_many_policies_act_together_where_they_can(monkeypatch):
     for slot in ([0, 1, 2, 4], [0, 0, 0, 1], [5, 5, 5, 5]):
         bank.act(obs, np.array(slot))
     assert called == ["act", "act"]
-    cuda = torch.device("cuda")
-    assert [at_once(n, cuda) for n in (1, 4, 5, 64)] == [False, False, True, True]
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    assert [at_once(n, 64, cuda, in_numpy=False) for n in (1, 4, 5, 64)] == [False, False, True, True]
+    assert [at_once(n, 2048, cpu, in_numpy=False) for n in (1, 7, 8, 64)] == [False, False, True, True]
+    assert [at_once(n, 2048, cpu, in_numpy=True) for n in (1, 2, 64)] == [False, True, True]
 
 
 @pytest.mark.parametrize("config", [{}, {"rnn": "gru"}, {"layer_norm": True}], ids=str)
@@ -306,15 +247,3 @@ def test_its_memory_is_all_that_numpy_allocates():
     tracemalloc.stop()
     assert bank.nbytes == pytest.approx(allocated, rel=0.02)
     assert isinstance(make_acting(actor, spec, "cpu", 0), NumpyActing)
-
-
-def test_in_torch_one_policy_of_the_bank_at_a_time_lies_where_graphs_look(in_torch):
-    spec = policy_spec()
-    bank, actors = filled(spec)
-    obs, _, _ = random_inputs(spec, rows=5)
-    for k in (2, 2, 0, 6):
-        single = TorchActing(actors[k], spec, torch.device("cpu"), 0)
-        single.load(flat_of(actors[k]))
-        expected = single.act(obs, greedy=True)
-        for got, wanted in zip(bank.act(obs, np.full(5, k), greedy=True), expected, strict=True):
-            np.testing.assert_array_equal(got, wanted)
