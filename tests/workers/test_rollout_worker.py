@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from worker_parts import make_plane
@@ -61,14 +63,21 @@ class Inbox(LocalQueue):
 class Setting:
     """Worker 1 of two, in its third life, with two splits."""
 
-    def __init__(self, plane=None, generation=2):
+    def __init__(self, plane=None, generation=2, **settings):
         self.plane = plane or make_plane(workers=2, splits=2)
         self.words = self.plane.words()
         self.splits = [StubSplit(), StubSplit()]
         self.inbox, self.inference = Inbox(), LocalQueue()
         self.reports: list[tuple[str, tuple]] = []
         self.worker = RolloutWorker(
-            1, generation, self.splits, self.words, self.inbox, self.inference, lambda *said: self.reports.append(said)
+            1,
+            generation,
+            self.splits,
+            self.words,
+            self.inbox,
+            self.inference,
+            lambda *said: self.reports.append(said),
+            **settings,
         )
 
     def run(self, timeout=0.0):
@@ -247,13 +256,15 @@ def test_nothing_is_reported_of_running_episodes():
     assert setting.reports == []
 
 
-def test_reports_come_by_themselves_after_a_while(monkeypatch):
-    setting = Setting()
+@pytest.mark.parametrize(
+    ("seconds", "reports"), [({}, 0), ({"report_seconds": 0.0}, 1), ({"report_seconds": math.inf}, 0)]
+)
+def test_reports_come_by_themselves_after_a_while(seconds, reports):
+    setting = Setting(**seconds)
     setting.splits[0].episodes.finish([0])
     setting.run()
-    assert setting.reports == []
-    monkeypatch.setattr(rollout_module, "REPORT_SECONDS", 0.0)
-    setting.run()
+    assert len(setting.reports) == reports
+    setting.worker.report()
     assert len(setting.reports) == 1
 
 
