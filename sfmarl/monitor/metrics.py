@@ -73,8 +73,8 @@ METRICS: dict[str, Metric] = {
     "league/snapshots_loaded": Metric("snapshots", "snapshots that were brought live since the run was started"),
     "league/bytes_moved": Metric("bytes", "weights of snapshots that were brought live since the run was started"),
     "league/bytes_if_all_pulled": Metric("bytes", "the same if every rollout worker had pulled every snapshot"),
-    "league/matches_learning": Metric("matches", "finished matches in which somebody learned, since the run began"),
-    "league/matches_evaluation": Metric("matches", "finished matches in which nobody learned, since the run began"),
+    "league/matches_live": Metric("matches", "finished matches with a learning player, evaluation matches included"),
+    "league/matches_frozen": Metric("matches", "finished matches between snapshots and scripts alone"),
     "league/<player>/rating": Metric("Elo", "Bradley-Terry rating by all games, the first script at 1200"),
     "league/<player>/win_rate_<opponent>": Metric(
         "1", "(wins + draws / 2) / games against the pool's oldest and newest snapshot and each script"

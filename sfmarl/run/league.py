@@ -89,7 +89,7 @@ class League:
         self.quality = QualityScores()
         self.live = LiveSnapshots(plane, self._weights_of)
         self.matches: Counter[str] = Counter()
-        """Matches played, `learning` and `evaluation`."""
+        """Matches played: `live` with a learning player, in whatever part, `frozen` without one."""
         self._address: dict[int, str] = {}
         self.ratings: dict[str, float] = {}
         """Key -> rating on the Elo scale, of the last record."""
@@ -113,8 +113,8 @@ class League:
         alike, count = np.unique(np.hstack((episodes.players, returns)), axis=0, return_counts=True)
         for row, times in zip(alike, count.tolist(), strict=True):
             identities = row[: self._seats].astype(np.int64).tolist()
-            learning = any(LIVE >= identity > LIVE - len(self.names) for identity in identities)
-            self.matches["learning" if learning else "evaluation"] += times
+            live = any(LIVE >= identity > LIVE - len(self.names) for identity in identities)
+            self.matches["live" if live else "frozen"] += times
             if len(set(identities)) == 1:
                 continue
             outcome = outcome_from_returns(row[self._seats :])

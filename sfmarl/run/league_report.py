@@ -28,8 +28,8 @@ def scalars(league: League) -> dict[str, float]:
         "league/snapshots_loaded": float(league.live.loads),
         "league/bytes_moved": float(league.live.bytes_moved),
         "league/bytes_if_all_pulled": float(league.bytes_if_all_pulled),
-        "league/matches_learning": float(league.matches["learning"]),
-        "league/matches_evaluation": float(league.matches["evaluation"]),
+        "league/matches_live": float(league.matches["live"]),
+        "league/matches_frozen": float(league.matches["frozen"]),
     }
     against = {script.replace("/", "-"): script for script in league.settings.scripts}
     if addresses := league.pool.addresses:

@@ -80,7 +80,7 @@ def test_a_league_runs_is_killed_and_goes_on_with_what_it_had(mode, env, tmp_pat
     result = train(config(tmp_path / "run", mode=mode, env=env, num_workers=workers, env_steps=env_steps))
     before = league_of(result.run_dir)
     assert len(before["pool"]["entries"]) == 4 < before["pool"]["next"], "the pool is bounded, and was full"
-    assert before["matches"]["learning"] > before["matches"]["evaluation"] > 0
+    assert before["matches"]["live"] > before["matches"]["frozen"] > 0
     records = result.metrics()
     assert records[-1]["league/pool_size"] == 4 and records[-1]["league/snapshots_loaded"] >= 2
     store = open_store(result.run_dir)
@@ -88,7 +88,7 @@ def test_a_league_runs_is_killed_and_goes_on_with_what_it_had(mode, env, tmp_pat
     again = resume(result.run_dir, env_steps=env_steps + 15_000)
     after = league_of(again.run_dir)
     assert after["pool"]["next"] > before["pool"]["next"]
-    assert after["matches"]["learning"] >= before["matches"]["learning"]
+    assert after["matches"]["live"] >= before["matches"]["live"]
     assert {address: store.get(address).weights.tobytes() for address in hashes} == hashes
     kept = [e for e in before["pool"]["entries"] if e in after["pool"]["entries"]]
     assert kept, "the newest entries of before are older ones now"
@@ -98,7 +98,7 @@ def test_a_serial_league_is_a_function_of_its_seed(tmp_path):
     one, two = (
         league_of(train(config(tmp_path / name, mode="serial", num_workers=1, env_steps=8000)).run_dir) for name in "ab"
     )
-    assert one == two and one["matches"]["evaluation"] > 0
+    assert one == two and one["matches"]["frozen"] > 0
 
 
 def test_a_resumed_league_equals_the_one_that_was_saved(tmp_path):
@@ -129,7 +129,7 @@ def test_results_are_those_of_the_match_whoever_sat_where(tmp_path):
     assert (counts.wins, counts.losses, counts.draws) == (3, 1, 0)
     assert league.payoff.counts(["random"], [entry.address]).draws == 1
     assert league.payoff.counts(["main"], ["main"]).games == 0, "a game against itself says nothing"
-    assert league.matches == {"learning": 5, "evaluation": 1}
+    assert league.matches == {"live": 5, "frozen": 1}
 
 
 def test_a_snapshot_is_taken_on_schedule_or_when_everybody_is_beaten(tmp_path):
