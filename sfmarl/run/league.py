@@ -1,15 +1,15 @@
 """The league in the main process: results in, whom everybody meets next out. Nothing here is asked for during a match.
 
-    finished episodes --outcome--> Payoff, QualityScores
+    finished episodes --outcome--> Payoff, QualityScores                                       (league_results.py)
     learner's published weights --Role says when--> SnapshotPool, RUN/snapshots
-    Payoff, pool --Role, Matchmaker--> distribution over opponents --LiveSnapshots: what is loaded--> MatchTable
+    Payoff, pool --Role, Matchmaker--> distribution over opponents                           (league_opponents.py)
+    distribution --LiveSnapshots: what is loaded--> MatchTable
 
 Keys of players are names for those that learn and for scripts, addresses for snapshots.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -18,17 +18,15 @@ import numpy as np
 
 from sfmarl.errors import UsageError
 from sfmarl.league.matchmakers import make_matchmaker
-from sfmarl.league.outcome import outcome_from_returns
-from sfmarl.league.payoff import Payoff
 from sfmarl.league.pool import PoolEntry, SnapshotPool
-from sfmarl.league.quality import QualityScores
 from sfmarl.league.roles import SnapshotRule, make_role
 from sfmarl.league.snapshot import SnapshotMeta
 from sfmarl.league.store import FOLDER, DirectoryStore
-from sfmarl.league.view import LivePlayer, View, view
 from sfmarl.memory.match_table import EMPTY, Matches
 from sfmarl.memory.plane import DataPlane
 from sfmarl.monitor.episodes import Episodes
+from sfmarl.run.league_opponents import Opponents, restricted
+from sfmarl.run.league_results import Results
 from sfmarl.run.live_snapshots import LiveSnapshots
 from sfmarl.run.plan import RunPlan
 from sfmarl.seeding import generator_state, restore_generator, seed_for
@@ -79,20 +77,15 @@ class League:
             make_role(role, rule, matchmaker, seed_for(plan.config.seed, "role", name))
             for name, role in settings.roles.items()
         ]
-        self._seats = len(plan.env.teams)
-        self._agents = len(plan.env.teams[0].agents)
         self._architecture = architecture(plan)
         self.pool = SnapshotPool(
             DirectoryStore(plan.config.run_dir / FOLDER), self._architecture, limit=settings.pool_size
         )
-        self.payoff = Payoff(self._seats, settings.payoff_decay)
-        self.quality = QualityScores()
+        teams = plan.env.teams
+        self.results = Results(self.names, len(teams), len(teams[0].agents), settings.payoff_decay)
+        self.opponents = Opponents(settings, self.names, self.roles, self.pool, self.results)
         self.live = LiveSnapshots(plane, self._weights_of)
-        self.matches: Counter[str] = Counter()
-        """Matches played: `live` with a learning player, in whatever part, `frozen` without one."""
         self._address: dict[int, str] = {}
-        self.ratings: dict[str, float] = {}
-        """Key -> rating on the Elo scale, of the last record."""
         self._parents: list[str | None] = [None] * len(self.names)
         self._pinned: list[str] = []
         self._generator = np.random.default_rng(seed_for(plan.config.seed, "league"))
@@ -108,27 +101,7 @@ class League:
 
     def episodes(self, episodes: Episodes) -> None:
         """Take note of finished matches. Raises UsageError when their outcome cannot be read."""
-        returns = episodes.returns.reshape(len(episodes.lengths), self._seats, self._agents).sum(axis=-1)
-        # many matches are alike: same players, same returns
-        alike, count = np.unique(np.hstack((episodes.players, returns)), axis=0, return_counts=True)
-        for row, times in zip(alike, count.tolist(), strict=True):
-            identities = row[: self._seats].astype(np.int64).tolist()
-            live = any(LIVE >= identity > LIVE - len(self.names) for identity in identities)
-            self.matches["live" if live else "frozen"] += times
-            if len(set(identities)) == 1:
-                continue
-            outcome = outcome_from_returns(row[self._seats :])
-            keys = [self._key(identity) for identity in identities]
-            self.payoff.record(keys, outcome, times)
-            self._note_quality(keys, outcome, times)
-
-    def _note_quality(self, keys: Sequence[str], outcome: np.ndarray, times: int) -> None:
-        """A snapshot that a learning player beat is less of a challenge than it was."""
-        past = self.pool.addresses
-        best = max((result for key, result in zip(keys, outcome, strict=True) if key in self.names), default=0.0)
-        for key, result in zip(keys, outcome, strict=True):
-            if result < best and key in past:
-                self.quality.won(key, past, times)
+        self.results.add(episodes, self._key, self.pool.addresses)
 
     def look(self, env_steps: int) -> None:
         """Snapshot who is due and make the match table anew, if `env_steps` say so."""
@@ -137,7 +110,7 @@ class League:
         self._next_refresh = env_steps + min(REFRESH_ENV_STEPS, self.settings.snapshot_env_steps)
         for player, role in enumerate(self.roles):
             # copy first, then reset: what is frozen is what has learned
-            due = role.ready(self._view(player), env_steps)
+            due = role.ready(self.opponents.view(player), env_steps)
             if due and self.snapshot(player, env_steps) is not None and role.frozen(env_steps):
                 self._begin_anew(player)
         self._refresh()
@@ -161,27 +134,23 @@ class League:
     def _begin_anew(self, player: int) -> None:
         """Have a player learn from its first weights again; what it did before says nothing of it any more."""
         name = self.names[player]
-        self.payoff.keep([key for key in self.payoff.keys if key != name])
+        self.results.begin_anew(name)
         self._parents[player] = None
         self._reset(player)
         self._tell(f"{name} begins anew")
 
     def _forget_evicted(self) -> None:
         """Keep results of those alone who can still be met."""
-        kept = {*self.pool.addresses, *self._pinned, *self.names, *self.settings.scripts}
-        if not kept.issuperset(self.payoff.keys):
-            self.payoff.keep(kept)
-            self.quality.keep(kept)
+        self.results.keep({*self.pool.addresses, *self._pinned, *self.names, *self.settings.scripts})
 
     def _enter(self, entry: PoolEntry) -> None:
         self._address[entry.number] = entry.address
-        self.payoff.add(entry.address)
-        self.quality.enter(entry.address)
+        self.results.enter(entry.address)
 
     def _refresh(self) -> None:
         """Bring live what is wanted most and publish whom everybody meets."""
         spec, entries = self._plane.spec.table, self.pool.entries
-        wanted = np.stack([self._opponents(player) for player in range(len(self.names))])
+        wanted = self.opponents.wanted()
         self._bring_live(entries, wanted[:, : len(entries)].mean(axis=0))
         place = {entry.number: position for position, entry in enumerate(entries)}
         probability = np.zeros((spec.learning, spec.columns))
@@ -192,32 +161,11 @@ class League:
         first = spec.column_of_learning(0)
         probability[:, first : first + spec.learning] = wanted[:, len(entries) :]
         for player in range(spec.learning):
-            self._restrict(probability[player], spec.column_of_learning(player))
+            probability[player] = restricted(probability[player], spec.column_of_learning(player))
         entry = np.append(self.live.entries, [EMPTY] * (spec.columns - spec.snapshots))
         evaluation = self._evaluations()
         share = self.settings.evaluation_share if len(evaluation) else 0.0
         self.live.published(self._plane.match_table().publish(Matches(probability, entry, evaluation, share)))
-
-    def _view(self, player: int) -> View:
-        live = [LivePlayer(name, role) for name, role in self.settings.roles.items()]
-        return view(self.names[player], self.pool.entries, self.payoff, live, self.ratings, quality=self.quality.scores)
-
-    def _opponents(self, player: int) -> np.ndarray:
-        """Return whom a player should meet, [entries + learning players] float64."""
-        chosen = self.roles[player].distribution(self._view(player))
-        if self.roles[player].name == "simple":
-            chosen = (1.0 - self.settings.self_play) * chosen
-            chosen[len(self.pool) + player] += self.settings.self_play
-        return chosen
-
-    @staticmethod
-    def _restrict(row: np.ndarray, own: int) -> None:
-        """Give what is missing of a player's row to those that can be met, self-play keeping its share."""
-        others = row.sum() - row[own]
-        if others > 0.0:
-            row *= np.where(np.arange(len(row)) == own, 1.0, (1.0 - row[own]) / others)
-        else:
-            row[own] = 1.0
 
     def _bring_live(self, entries: Sequence[PoolEntry], wanted: np.ndarray) -> None:
         """Have the entries live that are wanted: all of them, or a sample that changes a little at a time."""
@@ -249,11 +197,7 @@ class League:
         column |= {call: spec.column_of_script(script) for script, call in enumerate(self.settings.scripts)}
         for live in np.flatnonzero(self.live.drawable):
             column.setdefault(self._address[int(self.live.entries[live])], int(live))
-        cells = self.payoff.least_certain(list(column), min(EVALUATION_MATCHES, spec.evaluations))
-        matches = np.array([[column[cell.column]] * self._seats for cell in cells], np.int64)
-        for match, cell in zip(matches, cells, strict=True):
-            match[cell.seat] = column[cell.row]
-        return matches.reshape(-1, self._seats)
+        return self.opponents.evaluations(column, min(EVALUATION_MATCHES, spec.evaluations))
 
     def _key(self, identity: int) -> str:
         if identity >= 0:
@@ -268,11 +212,9 @@ class League:
         """Return everything that a resumed league needs, as JSON types."""
         return {
             "pool": self.pool.state_dict(),
-            "payoff": self.payoff.state_dict(),
-            "quality": self.quality.state_dict(),
+            **self.results.state_dict(),
             "roles": [role.state_dict() for role in self.roles],
             "parents": self._parents,
-            "matches": dict(self.matches),
             "next_refresh": self._next_refresh,
             "bytes_if_all_pulled": self.bytes_if_all_pulled,
             "generator": generator_state(self._generator),
@@ -280,12 +222,10 @@ class League:
 
     def _load(self, past: dict[str, Any]) -> None:
         self.pool.load_state_dict(past["pool"])
-        self.payoff.load_state_dict(past["payoff"])
-        self.quality.load_state_dict(past["quality"])
+        self.results.load_state_dict(past)
         for role, state in zip(self.roles, past["roles"], strict=True):
             role.load_state_dict(state)
         self._parents = list(past["parents"])
-        self.matches.update(past["matches"])
         self._next_refresh, self.bytes_if_all_pulled = past["next_refresh"], past["bytes_if_all_pulled"]
         restore_generator(self._generator, past["generator"])
         self._address = {entry.number: entry.address for entry in self.pool.entries}

@@ -22,23 +22,23 @@ def ratings(payoff: Payoff, scripts: Sequence[str]) -> dict[str, float]:
 
 def scalars(league: League) -> dict[str, float]:
     """Return the scalars of a record (names in `metrics.METRICS`); the league's ratings are brought up to date."""
-    league.ratings = ratings(league.payoff, league.settings.scripts)
+    league.opponents.ratings = ratings(league.results.payoff, league.settings.scripts)
     found = {
         "league/pool_size": float(len(league.pool)),
         "league/snapshots_loaded": float(league.live.loads),
         "league/bytes_moved": float(league.live.bytes_moved),
         "league/bytes_if_all_pulled": float(league.bytes_if_all_pulled),
-        "league/matches_live": float(league.matches["live"]),
-        "league/matches_frozen": float(league.matches["frozen"]),
+        "league/matches_live": float(league.results.matches["live"]),
+        "league/matches_frozen": float(league.results.matches["frozen"]),
     }
     against = {script.replace("/", "-"): script for script in league.settings.scripts}
     if addresses := league.pool.addresses:
         against |= {"oldest": addresses[0], "newest": addresses[-1]}
     for name in league.names:
-        counts = league.payoff.counts([name], list(against.values()))
+        counts = league.results.payoff.counts([name], list(against.values()))
         for label, rate, games in zip(against, counts.win_rate[0], counts.games[0], strict=True):
             if games:
                 found[f"league/{name}/win_rate_{label}"] = float(rate)
-        if name in league.ratings:
-            found[f"league/{name}/rating"] = league.ratings[name]
+        if name in league.opponents.ratings:
+            found[f"league/{name}/rating"] = league.opponents.ratings[name]
     return found

@@ -125,11 +125,11 @@ def test_results_are_those_of_the_match_whoever_sat_where(tmp_path):
     (entry,) = league.pool.entries
     won, lost, drawn = ((LIVE, 0), (1, -1)), ((0, LIVE), (1, -1)), ((LIVE - 1, 0), (0, 0))
     league.episodes(played(league, won, won, won, lost, drawn, ((LIVE, LIVE), (1, -1))))
-    counts = league.payoff.counts(["main"], [entry.address])
+    counts = league.results.payoff.counts(["main"], [entry.address])
     assert (counts.wins, counts.losses, counts.draws) == (3, 1, 0)
-    assert league.payoff.counts(["random"], [entry.address]).draws == 1
-    assert league.payoff.counts(["main"], ["main"]).games == 0, "a game against itself says nothing"
-    assert league.matches == {"live": 5, "frozen": 1}
+    assert league.results.payoff.counts(["random"], [entry.address]).draws == 1
+    assert league.results.payoff.counts(["main"], ["main"]).games == 0, "a game against itself says nothing"
+    assert league.results.matches == {"live": 5, "frozen": 1}
 
 
 def test_a_snapshot_is_taken_on_schedule_or_when_everybody_is_beaten(tmp_path):
@@ -198,7 +198,7 @@ def test_an_exploiter_is_frozen_as_it_is_and_then_begins_anew(tmp_path):
     assert [(e.meta.player, e.meta.role) for e in league.pool.entries] == [("exploiter", "main_exploiter")]
     assert league.pool.store.get(league.pool.addresses[0]).weights[0] == 11
     assert resets == [1]
-    assert league.payoff.counts(["exploiter"], ["main"]).games == 0
+    assert league.results.payoff.counts(["exploiter"], ["main"]).games == 0
 
 
 @pytest.mark.slow

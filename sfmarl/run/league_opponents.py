@@ -1,0 +1,77 @@
+"""Opponents out of the league: whom every learning player is to meet next, and which games would tell most.
+
+pool, results --View--> Role, Matchmaker --> distribution over opponents
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from sfmarl.config import LeagueConfig
+from sfmarl.league.pool import SnapshotPool
+from sfmarl.league.roles import Role
+from sfmarl.league.view import LivePlayer, View, view
+from sfmarl.run.league_results import Results
+
+
+class Opponents:
+    """What the learning players see, and what their roles make of it. It decides nothing that lasts."""
+
+    def __init__(
+        self, settings: LeagueConfig, names: Sequence[str], roles: Sequence[Role], pool: SnapshotPool, results: Results
+    ) -> None:
+        """`names` are the learning players, by their number, as are their `roles`."""
+        self.ratings: dict[str, float] = {}
+        """Key -> rating on the Elo scale."""
+        self._settings, self._names, self._roles = settings, list(names), list(roles)
+        self._pool, self._results = pool, results
+
+    def view(self, player: int) -> View:
+        """Return what a learning player sees."""
+        live = [LivePlayer(name, role) for name, role in self._settings.roles.items()]
+        results = self._results
+        return view(
+            self._names[player],
+            self._pool.entries,
+            results.payoff,
+            live,
+            self.ratings,
+            quality=results.quality.scores,
+        )
+
+    def wanted(self) -> np.ndarray:
+        """Return whom the players should meet, [P, entries + P] float64; every row sums to 1."""
+        return np.stack([self._of(player) for player in range(len(self._names))])
+
+    def _of(self, player: int) -> np.ndarray:
+        role = self._roles[player]
+        chosen = role.distribution(self.view(player))
+        if role.name == "simple":
+            chosen = (1.0 - self._settings.self_play) * chosen
+            chosen[len(self._pool) + player] += self._settings.self_play
+        return chosen
+
+    def evaluations(self, columns: Mapping[str, int], count: int) -> np.ndarray:
+        """Return the `count` least certain kinds of match, [m, seats] columns, among players that can play now.
+
+        `columns` is key -> column of the match table.
+        """
+        payoff = self._results.payoff
+        cells = payoff.least_certain(list(columns), count)
+        matches = np.array([[columns[cell.column]] * payoff.seats for cell in cells], np.int64)
+        for match, cell in zip(matches, cells, strict=True):
+            match[cell.seat] = columns[cell.row]
+        return matches.reshape(-1, payoff.seats)
+
+
+def restricted(row: np.ndarray, own: int) -> np.ndarray:
+    """Return a player's distribution over those that can be met, from what is left of it when the others are out.
+
+    What is missing goes to the rest in proportion; self-play, column `own`, keeps its share.
+    """
+    others = row.sum() - row[own]
+    if others > 0.0:
+        return row * np.where(np.arange(len(row)) == own, 1.0, (1.0 - row[own]) / others)
+    return np.where(np.arange(len(row)) == own, 1.0, row)

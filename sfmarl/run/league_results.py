@@ -1,0 +1,86 @@
+"""Results into the league: finished matches become games of the payoff table and quality scores.
+
+Keys of players are names for those that learn and for scripts, addresses for snapshots.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from sfmarl.league.outcome import outcome_from_returns
+from sfmarl.league.payoff import Payoff
+from sfmarl.league.quality import QualityScores
+from sfmarl.monitor.episodes import Episodes
+from sfmarl.workers.match_seating import LIVE
+
+
+class Results:
+    """What is known of who beat whom."""
+
+    def __init__(self, names: Sequence[str], seats: int, agents: int, payoff_decay: float = 1.0) -> None:
+        """`names` are the learning players, by their number; every seat holds a team of so many `agents`."""
+        self.payoff = Payoff(seats, payoff_decay)
+        self.quality = QualityScores()
+        self.matches: Counter[str] = Counter()
+        """Matches played: `live` with a learning player, in whatever part, `frozen` without one."""
+        self._names = list(names)
+        self._seats, self._agents = seats, agents
+
+    def add(self, episodes: Episodes, key: Callable[[int], str], past: Sequence[str]) -> None:
+        """Take note of finished matches. `key` names who an identity is, `past` are the pool's addresses.
+
+        Raises UsageError when their outcome cannot be read.
+        """
+        returns = episodes.returns.reshape(len(episodes.lengths), self._seats, self._agents).sum(axis=-1)
+        # many matches are alike: same players, same returns
+        alike, count = np.unique(np.hstack((episodes.players, returns)), axis=0, return_counts=True)
+        for row, times in zip(alike, count.tolist(), strict=True):
+            identities = row[: self._seats].astype(np.int64).tolist()
+            live = any(LIVE >= identity > LIVE - len(self._names) for identity in identities)
+            self.matches["live" if live else "frozen"] += times
+            if len(set(identities)) == 1:
+                continue
+            outcome = outcome_from_returns(row[self._seats :])
+            keys = [key(identity) for identity in identities]
+            self.payoff.record(keys, outcome, times)
+            self._note_quality(keys, outcome, times, past)
+
+    def _note_quality(self, keys: Sequence[str], outcome: np.ndarray, times: int, past: Sequence[str]) -> None:
+        """A snapshot that a learning player beat is less of a challenge than it was."""
+        best = max((result for key, result in zip(keys, outcome, strict=True) if key in self._names), default=0.0)
+        for key, result in zip(keys, outcome, strict=True):
+            if result < best and key in past:
+                self.quality.won(key, past, times)
+
+    def enter(self, address: str) -> None:
+        """Make a snapshot known."""
+        self.payoff.add(address)
+        self.quality.enter(address)
+
+    def begin_anew(self, name: str) -> None:
+        """Forget the games of a learning player that is reset: they say nothing of it any more."""
+        self.payoff.keep([key for key in self.payoff.keys if key != name])
+
+    def keep(self, keys: Collection[str]) -> None:
+        """Keep results of `keys` alone."""
+        if not set(keys).issuperset(self.payoff.keys):
+            self.payoff.keep(keys)
+            self.quality.keep(keys)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all results as JSON types."""
+        return {
+            "payoff": self.payoff.state_dict(),
+            "quality": self.quality.state_dict(),
+            "matches": dict(self.matches),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Become what `state_dict` described."""
+        self.payoff.load_state_dict(state["payoff"])
+        self.quality.load_state_dict(state["quality"])
+        self.matches.update(state["matches"])
