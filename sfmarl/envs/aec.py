@@ -108,7 +108,7 @@ class AecTurnEnv:
                 f"({', '.join(map(str, self._seats))}); name every agent that can appear there"
             ) from None
         self._agent = agent
-        if self.infos is not None:
+        if self.infos is not None and (self.infos.every_step or terminated or truncated):
             self.infos.note(self._copy, {agent: self._info}, self._where)
         if type(reward) is not float and type(reward) is not int:
             reward = self._number(reward)

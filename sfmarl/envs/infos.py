@@ -12,14 +12,21 @@ from sfmarl.specs import AgentId, EnvSpec
 
 Mode = Literal["last", "sum", "mean"]
 
+OUTCOME = "outcome"
+"""The info in which an environment says how an agent's match ended, at its last step: 1 won, 0 drawn, -1 lost, or one
+of `OUTCOME_WORDS`. In a league it takes the place of returns."""
+OUTCOME_WORDS = {"win": 1.0, "draw": 0.0, "loss": -1.0}
+"""What the info `outcome` may say instead of a number."""
+
 
 class InfoMetric(NamedTuple):
     """An entry of `infos[agent]` and what becomes of it over an episode."""
 
     key: str
     """The entry."""
-    mode: Mode
-    """last: mean over the team's agents of each one's latest value. sum: over steps and agents. mean: over both."""
+    mode: Mode | Literal["end"]
+    """last: mean over the team's agents of each one's latest value. sum: over steps and agents. mean: over both.
+    end: last, of an entry that matters at the end of an agent's life alone: not every step need be looked at."""
 
 
 def parse_info_metrics(words: Sequence[str]) -> tuple[InfoMetric, ...]:
@@ -37,10 +44,25 @@ def parse_info_metrics(words: Sequence[str]) -> tuple[InfoMetric, ...]:
     return tuple(metrics)
 
 
+def with_outcome(metrics: Sequence[InfoMetric]) -> tuple[InfoMetric, ...]:
+    """Return `metrics` and the outcome of a match, which a league asks for. Raises UsageError when they pool it."""
+    asked = next((metric for metric in metrics if metric.key == OUTCOME), None)
+    if asked is None:
+        return *metrics, InfoMetric(OUTCOME, "end")
+    if asked.mode != "last":
+        raise UsageError(
+            f"info_metrics: a league goes by the last {OUTCOME!r} of a match, so it cannot be pooled over steps: "
+            f"write {OUTCOME}, or leave it out."
+        )
+    return tuple(metrics)
+
+
 class EpisodeInfos:
     """Aggregates infos over the running episodes of E envs. What a step's infos do not hold is skipped."""
 
     def __init__(self, metrics: Sequence[InfoMetric], spec: EnvSpec, num_envs: int) -> None:
+        self.every_step = any(metric.mode != "end" for metric in metrics)
+        """Steps in which nobody's life ends are to be noted, too."""
         self._metrics = tuple(enumerate(metrics))
         self._agents: list[tuple[int, AgentId]] = list(enumerate(a for team in spec.teams for a in team.agents))
         ends = np.cumsum([len(team.agents) for team in spec.teams]).tolist()
@@ -80,8 +102,9 @@ class EpisodeInfos:
             values = np.full((len(envs), len(self._teams)), np.nan)
             for team, columns in enumerate(self._teams):
                 count = self._count[envs, row, columns]
-                total = (self._last if mode == "last" else self._sum)[envs, row, columns]
-                parts = {"last": (count > 0).sum(1), "sum": 1, "mean": count.sum(1)}[mode]
+                latest = mode in ("last", "end")
+                total = (self._last if latest else self._sum)[envs, row, columns]
+                parts = (count > 0).sum(1) if latest else {"sum": 1, "mean": count.sum(1)}[mode]
                 reported = count.any(axis=1)
                 values[reported, team] = (total.sum(1) / np.maximum(parts, 1))[reported]
             taken[key] = values
@@ -93,10 +116,14 @@ class EpisodeInfos:
 def _number(value: Any, key: str, agent: AgentId, where: Callable[[], str]) -> float:
     try:
         if isinstance(value, (str, bytes)):
+            if key == OUTCOME and value in OUTCOME_WORDS:
+                return OUTCOME_WORDS[value]
             raise TypeError
         return float(value if np.ndim(value) == 0 else np.asarray(value).item())
     except (TypeError, ValueError):
+        what = "Leave it out of --info-metrics."
+        if key == OUTCOME:
+            what = f"It may be 1, 0 or -1, or {', '.join(OUTCOME_WORDS)}."
         raise RunError(
-            f"{where()}: agent {agent!r}: its info {key!r} is no number but {value!r:.100}. "
-            "Leave it out of --info-metrics."
+            f"{where()}: agent {agent!r}: its info {key!r} is no number but {value!r:.100}. {what}"
         ) from None

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Literal, get_args
 import numpy as np
 
 from sfmarl.envs import matrix_payoffs
-from sfmarl.envs.infos import EpisodeInfos
+from sfmarl.envs.infos import OUTCOME, EpisodeInfos
 from sfmarl.envs.matrix_payoffs import Game
 from sfmarl.envs.vector import ObsRows, OutcomeRows
 from sfmarl.errors import UsageError
@@ -25,9 +25,6 @@ from sfmarl.specs import ActionSpec, EnvSpec, ObsSpec, TeamSpec
 
 PLAYERS = ("player_0", "player_1")
 """Agents, and names of the teams: who chooses the row, who the column."""
-
-OUTCOME = "outcome"
-"""Info of zero-sum games at the end of an episode: 1 won, 0 drawn, -1 lost."""
 
 Ends = Literal["truncated", "terminated"]
 

@@ -112,7 +112,7 @@ class ParallelVectorEnv:
         seen: list[Any] = []
         paid: list[float] = []
         told: list[Any] = []
-        collected = self.infos
+        collected = self.infos if self.infos is not None and self.infos.every_step else None
         for e in stepped:
             env, roster = envs[e], rosters[e]
             if roster is everyone:
@@ -145,6 +145,8 @@ class ParallelVectorEnv:
                     picked = None
             if picked is None:
                 answer = Answer(observations, rewards, terminations, truncations, infos)
+                if collected is None and self.infos is not None:
+                    self.infos.note(e, infos, partial(self._where, e))
                 ended[e] = not self._settle(e, answer, rows)
             elif roster is everyone:
                 quiet.append(e)

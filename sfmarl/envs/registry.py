@@ -10,7 +10,7 @@ from typing import Any
 from sfmarl.config import Config
 from sfmarl.envs.adapters import examples
 from sfmarl.envs.aec import AecTurnEnv
-from sfmarl.envs.infos import EpisodeInfos, InfoMetric, parse_info_metrics
+from sfmarl.envs.infos import OUTCOME, EpisodeInfos, InfoMetric, parse_info_metrics, with_outcome
 from sfmarl.envs.mpe import SCENARIOS
 from sfmarl.envs.parallel import ParallelVectorEnv
 from sfmarl.envs.probe import Probe, probe
@@ -122,6 +122,8 @@ def make_envs(
     wanted = parse_info_metrics(config.info_metrics)
     if wanted and not found.codecs:
         raise UsageError(f"{config.env} writes its own rows and has no infos: leave out info_metrics")
+    if config.league is not None and found.codecs:
+        wanted = with_outcome(wanted)
     infos = EpisodeInfos(wanted, found.spec, num_envs) if wanted else None
     envs = _copies(factory, config, num_envs, render_mode)
     if not found.spec.turn_based:
@@ -182,14 +184,17 @@ def _build_vector(
     if config.frame_stack != 1:
         raise UsageError(f"{config.env} is a native vector environment, whose frames are not stacked: frame_stack=1")
     env.spec = replace(env.spec, env=config.env)
-    if wanted := parse_info_metrics(config.info_metrics):
+    wanted = parse_info_metrics(config.info_metrics)
+    if config.league is not None and isinstance(env, Reporting) and OUTCOME in env.info_keys:
+        wanted = with_outcome(wanted)
+    if wanted:
         _collect_infos(config, env, wanted)
     return env
 
 
-def _collect_infos(config: Config, env: VectorEnv, wanted: Sequence[InfoMetric]) -> None:
+def _collect_infos(config: Config, env: VectorEnv | TurnVectorEnv, wanted: Sequence[InfoMetric]) -> None:
     if not isinstance(env, Reporting):
-        raise UsageError(f"{config.env} is a native vector environment, which has no infos: leave out info_metrics")
+        raise UsageError(f"{config.env} is a native vector environment without infos: leave out info_metrics")
     for key in (metric.key for metric in wanted):
         if key not in env.info_keys:
             raise UsageError(

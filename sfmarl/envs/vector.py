@@ -114,7 +114,10 @@ class Informative(Protocol):
 
 @runtime_checkable
 class Reporting(Informative, Protocol):
-    """What a native `VectorEnv` offers that has infos to report: whoever builds it sets `infos`, which it tells."""
+    """What a native environment offers that has infos to report: whoever builds it sets `infos`, which it tells.
+
+    One whose returns do not say who won has `outcome` among its infos (`envs/infos.py`), for leagues.
+    """
 
     info_keys: tuple[str, ...]
     """Entries that it knows."""

@@ -32,7 +32,8 @@ class TurnVectorEnv(Protocol):
 
     Every team of `spec` is one agent, so that seat s is team s. Exactly one seat of a copy is to move until its episode
     ends, for all seats at once. The order of moves is the game's own: a seat may move twice in a row, rarely, or never.
-    The rewards of an episode add up to its outcome; in a zero-sum game they are all zero but for the last move's.
+    The rewards of an episode add up to its outcome; in a zero-sum game they are all zero but for the last move's. A
+    game that pays otherwise may be `Reporting` (vector.py) and have an info `outcome`.
 
     The caller owns resets: a copy whose episode ended is reset before it is moved in again. `envs` are int64 [n], each
     copy at most once; what is said of other copies does not change.

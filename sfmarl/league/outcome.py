@@ -2,7 +2,11 @@
 
     outcome of a seat = share of the other seats it is above, equal ones counting half
 
-So two seats have 1 / 0, or .5 / .5 for a draw, and the outcomes of N seats add up to N / 2.
+Either the environment says how a match ended, as `info["outcome"]` of every agent at its last step: 1 won, 0 drawn, -1
+lost (or `win`, `draw`, `loss`), or any numbers of which the larger is the better. Or its own rewards do: their sums
+over the match, which must cancel out.
+
+Two seats have 1 / 0, or .5 / .5 for a draw; the outcomes of N seats add up to N / 2.
 """
 
 from __future__ import annotations
@@ -24,11 +28,26 @@ def outcome_from_returns(returns: ArrayLike, total: float = 0.0, tolerance: floa
     if abs(score.sum() - total) > tolerance * size * len(score):
         raise UsageError(
             f"The outcome of a match cannot be read: the seats' returns {score.tolist()} add up to {score.sum():g}, "
-            f'not {total:g}. Let the environment say who won (info["outcome"]), or play a game whose returns have a '
-            "fixed sum."
+            f'not {total:g}. Have the environment say who won, as info["outcome"] of every agent at the last step '
+            "(1, 0 or -1), or pay the winners what the losers lose."
         )
     # returns that differ by rounding alone are a draw
     return _share_below(score, tolerance * size)
+
+
+def outcome_from_info(stated: ArrayLike) -> np.ndarray:
+    """Return the outcome [seats] float64 of what the environment said of each seat [seats]: the larger, the better.
+
+    Raises UsageError when something was said of some seats only (NaN stands for nothing).
+    """
+    found = np.asarray(stated, np.float64)
+    if np.isnan(found).any():
+        silent = np.flatnonzero(np.isnan(found)).tolist()
+        raise UsageError(
+            f'The outcome of a match cannot be read: info["outcome"] is missing for seats {silent} of {len(found)}. '
+            "Give it for every agent at the last step, also of a match that is cut off (0 = drawn)."
+        )
+    return _share_below(_one_number_per_seat(found, "outcomes"), 0.0)
 
 
 def outcome_from_ranks(ranks: ArrayLike) -> np.ndarray:

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from sfmarl.league.outcome import outcome_from_returns
+from sfmarl.envs.infos import OUTCOME
+from sfmarl.league.outcome import outcome_from_info, outcome_from_returns
 from sfmarl.league.payoff import Payoff
 from sfmarl.league.quality import QualityScores
 from sfmarl.monitor.episodes import Episodes
@@ -29,25 +30,37 @@ class Results:
         """Matches played: `live` with a learning player, in whatever part, `frozen` without one."""
         self._names = list(names)
         self._seats, self._agents = seats, agents
+        self._states_outcomes = False
 
     def add(self, episodes: Episodes, key: Callable[[int], str], past: Sequence[str]) -> None:
         """Take note of finished matches. `key` names who an identity is, `past` are the pool's addresses.
 
         Raises UsageError when their outcome cannot be read.
         """
-        returns = episodes.returns.reshape(len(episodes.lengths), self._seats, self._agents).sum(axis=-1)
-        # many matches are alike: same players, same returns
-        alike, count = np.unique(np.hstack((episodes.players, returns)), axis=0, return_counts=True)
+        # many matches are alike: same players, same end
+        alike, count = np.unique(np.hstack((episodes.players, self._ends(episodes))), axis=0, return_counts=True)
+        read = outcome_from_info if self._states_outcomes else outcome_from_returns
         for row, times in zip(alike, count.tolist(), strict=True):
             identities = row[: self._seats].astype(np.int64).tolist()
             live = any(LIVE >= identity > LIVE - len(self._names) for identity in identities)
             self.matches["live" if live else "frozen"] += times
+            outcome = read(row[self._seats :])
             if len(set(identities)) == 1:
                 continue
-            outcome = outcome_from_returns(row[self._seats :])
             keys = [key(identity) for identity in identities]
             self.payoff.record(keys, outcome, times)
             self._note_quality(keys, outcome, times, past)
+
+    def _ends(self, episodes: Episodes) -> np.ndarray:
+        """Return what tells how matches ended, [n, seats]: what the environment says of it, or its rewards' sums.
+
+        One that has said it once has to say it always: its returns may mean something else.
+        """
+        stated = episodes.infos.get(OUTCOME)
+        self._states_outcomes |= stated is not None and not np.isnan(stated).all()
+        if self._states_outcomes:
+            return stated
+        return episodes.returns.reshape(len(episodes.lengths), self._seats, self._agents).sum(axis=-1)
 
     def _note_quality(self, keys: Sequence[str], outcome: np.ndarray, times: int, past: Sequence[str]) -> None:
         """A snapshot that a learning player beat is less of a challenge than it was."""

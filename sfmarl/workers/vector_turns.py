@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sfmarl.envs.vector import Resumable
+from sfmarl.envs.vector import Informative, Resumable
 from sfmarl.envs.vector_turns import TurnVectorEnv
 from sfmarl.memory.block import Block
 from sfmarl.memory.seats import Scratch
@@ -59,7 +59,8 @@ class VectorTurnSplit:
         self.env = env
         self.blocks = blocks
         self._seating = seating or HomeSeating(range(seats))
-        self.episodes = EpisodeLog(count, seats, shaped=bool(shaping), players=self._seating.identity)
+        infos = env.infos if isinstance(env, Informative) else None
+        self.episodes = EpisodeLog(count, seats, infos, bool(shaping), self._seating.identity)
         self.env_steps = 0
         """Turns taken."""
         self.agent_steps = 0
