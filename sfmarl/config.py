@@ -39,6 +39,13 @@ class LeagueConfig:
     """Share of the matches in which nobody learns, between those whose payoff is least certain."""
     payoff_decay: float = 1.0
     """Weight that a payoff's earlier games keep at each new one (AlphaStar: .99)."""
+    meta_strategy: str = "nash"
+    """Mixture over the pool for the matchmaker `meta`: `nash` of its payoff, or a JSON file with weights of snapshots,
+    a list in their order or an object by address."""
+    elo_k: float = 16.0
+    """The most that a match moves an Elo rating (K)."""
+    elo_base: float = 1200.0
+    """Rating of who comes without one, and of the first script among ratings by maximum likelihood."""
 
     def __post_init__(self) -> None:
         for name in ("seed_pool", "scripts"):

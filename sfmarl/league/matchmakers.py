@@ -8,7 +8,7 @@ players that are still learning are chosen only by rules that ask for the latest
     uniform     every snapshot alike
     window      the latest with probability `latest`, else one of the last `size` snapshots (ML-Agents)
     pfsp        prioritised fictitious self-play (AlphaStar, Vinyals et al. 2019), by own win rate x
-    elo         snapshots of about the player's own rating
+    elo         snapshots of about the player's own Elo rating
     meta        a given mixture, e.g. the Nash equilibrium of the payoff table (PSRO)
     quality     OpenAI Five (Berner et al. 2019, appendix N): 80 % latest, 20 % past by learned quality
 """
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -27,7 +27,10 @@ from sfmarl.registry import Registry, parse_call
 
 
 class Matchmaker(Protocol):
-    """A rule that chooses opponents. It holds settings only: everything that changes is in the view."""
+    """A rule that chooses opponents. It holds settings only: everything that changes is in the view.
+
+    One that reads `view.meta` has an attribute `needs_meta = True`; for others no meta-strategy is computed.
+    """
 
     def distribution(self, view: View) -> np.ndarray:
         """Return probabilities [P] over the view's opponents, of which there is at least one."""
@@ -139,7 +142,9 @@ class EloNear:
 
 @dataclass(frozen=True)
 class MetaStrategy:
-    """The mixture that the view holds."""
+    """The mixture that the view holds: the Nash equilibrium of the pool's payoff, or one of a file (meta.py)."""
+
+    needs_meta: ClassVar[bool] = True
 
     def distribution(self, view: View) -> np.ndarray:
         """See Matchmaker. Raises UsageError when the view holds no mixture."""

@@ -11,7 +11,7 @@ A rating orders players along a line. In a game with cycles no line is right: lo
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,6 +67,28 @@ class Elo:
                     won = 0.5 + 0.5 * np.sign(result[seat] - result[other])
                     surprise = won - expected(before[seat], before[other])
                     self.ratings[key] += float(self.k / (len(players) - 1) * surprise)
+
+    def replay(self, kinds: Sequence[tuple[Sequence[str], ArrayLike]], order: Iterable[int]) -> None:
+        """Note many matches, each of one of few `kinds` (players and outcome as in `record`), in their `order`."""
+        pairs: list[tuple[str, str, float] | None] = []
+        for players, outcome in kinds:
+            result = check_outcome(outcome)
+            for key in players:
+                self.enter(key)
+            pairs.append((*players, float(result[0])) if len(players) == 2 and players[0] != players[1] else None)
+        ratings, k = self.ratings, self.k
+        for kind in order:
+            if (pair := pairs[kind]) is None:
+                self.record(*kinds[kind])
+                continue
+            one, other, won = pair
+            gain = k * (won - 1 / (1 + 10.0 ** ((ratings[other] - ratings[one]) / 400)))
+            ratings[one] += gain
+            ratings[other] -= gain
+
+    def begin_anew(self, key: str) -> None:
+        """Put a player back to the base: it learns from its first weights again."""
+        self.ratings[key] = self.base
 
     def keep(self, keys: Collection[str]) -> None:
         """Forget all but `keys`."""

@@ -33,7 +33,8 @@ def nash(payoff: ArrayLike) -> Equilibrium:
     if game.ndim != 2 or not game.size or not np.isfinite(game).all():
         raise ValueError(f"a game needs a finite table [R, C], got shape {game.shape}")
     row, value = _maximin(game)
-    column, _ = _maximin(-game.T)
+    # in a symmetric game what is safe for one is safe for the other
+    column = row if np.array_equal(game, -game.T) else _maximin(-game.T)[0]
     return Equilibrium(row, column, value)
 
 

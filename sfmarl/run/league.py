@@ -1,6 +1,6 @@
 """The league in the main process: results in, whom everybody meets next out. Nothing here is asked for during a match.
 
-    finished episodes --outcome--> Payoff, QualityScores                                       (league_results.py)
+    finished episodes --outcome--> Payoff, Elo, QualityScores                                  (league_results.py)
     learner's published weights --Role says when--> SnapshotPool, RUN/snapshots
     Payoff, pool --Role, Matchmaker--> distribution over opponents                           (league_opponents.py)
     distribution --LiveSnapshots: what is loaded--> MatchTable
@@ -82,8 +82,8 @@ class League:
             DirectoryStore(plan.config.run_dir / FOLDER), self._architecture, limit=settings.pool_size
         )
         teams = plan.env.teams
-        self.results = Results(self.names, len(teams), len(teams[0].agents), settings.payoff_decay)
-        self.opponents = Opponents(settings, self.names, self.roles, self.pool, self.results)
+        self.results = Results(settings, len(teams), len(teams[0].agents))
+        self.opponents = Opponents(settings, self.roles, matchmaker, self.pool, self.results)
         self.live = LiveSnapshots(plane, self._weights_of)
         self._address: dict[int, str] = {}
         self._parents: list[str | None] = [None] * len(self.names)
@@ -145,13 +145,13 @@ class League:
 
     def _enter(self, entry: PoolEntry) -> None:
         self._address[entry.number] = entry.address
-        self.results.enter(entry.address)
+        self.results.enter(entry.address, entry.meta.player)
 
     def _refresh(self) -> None:
         """Bring live what is wanted most and publish whom everybody meets."""
         spec, entries = self._plane.spec.table, self.pool.entries
         wanted = self.opponents.wanted()
-        self._bring_live(entries, wanted[:, : len(entries)].mean(axis=0))
+        self._bring_live(entries, wanted[:, : len(entries)].mean(axis=0) + self.opponents.curiosity)
         place = {entry.number: position for position, entry in enumerate(entries)}
         probability = np.zeros((spec.learning, spec.columns))
         for column in np.flatnonzero(self.live.drawable):

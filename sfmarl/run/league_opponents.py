@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from sfmarl.config import LeagueConfig
+from sfmarl.league.matchmakers import Matchmaker
+from sfmarl.league.meta import make_meta_strategy
 from sfmarl.league.pool import SnapshotPool
 from sfmarl.league.roles import Role
 from sfmarl.league.view import LivePlayer, View, view
@@ -20,25 +22,43 @@ class Opponents:
     """What the learning players see, and what their roles make of it. It decides nothing that lasts."""
 
     def __init__(
-        self, settings: LeagueConfig, names: Sequence[str], roles: Sequence[Role], pool: SnapshotPool, results: Results
+        self,
+        settings: LeagueConfig,
+        roles: Sequence[Role],
+        matchmaker: Matchmaker,
+        pool: SnapshotPool,
+        results: Results,
     ) -> None:
-        """`names` are the learning players, by their number, as are their `roles`."""
-        self.ratings: dict[str, float] = {}
-        """Key -> rating on the Elo scale."""
-        self._settings, self._names, self._roles = settings, list(names), list(roles)
+        """`roles` are those of the learning players, by their number; `matchmaker` is that of the `simple` ones.
+
+        Raises UsageError for a meta-strategy that cannot be read.
+        """
+        self._settings, self._names, self._roles = settings, list(settings.roles), list(roles)
         self._pool, self._results = pool, results
+        needs_meta = getattr(matchmaker, "needs_meta", False) and any(role.name == "simple" for role in roles)
+        self._meta = make_meta_strategy(settings.meta_strategy) if needs_meta else None
+
+    @property
+    def curiosity(self) -> float:
+        """How much every snapshot should be live though nobody wants to meet it: so little that it only fills room.
+
+        A meta-strategy rests on games between all snapshots, also those that it gives no weight.
+        """
+        return 0.0 if self._meta is None else 1e-9
 
     def view(self, player: int) -> View:
         """Return what a learning player sees."""
         live = [LivePlayer(name, role) for name, role in self._settings.roles.items()]
         results = self._results
+        meta = None if self._meta is None else self._meta.mixture(self._pool.addresses, results.payoff)
         return view(
             self._names[player],
             self._pool.entries,
             results.payoff,
             live,
-            self.ratings,
+            results.elo.ratings,
             quality=results.quality.scores,
+            meta=meta,
         )
 
     def wanted(self) -> np.ndarray:

@@ -17,6 +17,7 @@ from sfmarl.config import Config, LeagueConfig
 from sfmarl.envs.infos import parse_info_metrics
 from sfmarl.errors import UsageError
 from sfmarl.league.matchmakers import make_matchmaker
+from sfmarl.league.meta import make_meta_strategy
 from sfmarl.workers.shaping import find_shape
 
 _AT_LEAST: dict[str, float] = {
@@ -93,7 +94,10 @@ def _check_league(league: Any) -> None:
         raise UsageError("evaluation_share = 1 leaves no match in which somebody learns. Take less.")
     if not 0.0 < league.payoff_decay <= 1.0:
         raise UsageError(f"payoff_decay = {league.payoff_decay} must lie in (0, 1].")
+    if not (league.elo_k > 0 and math.isfinite(league.elo_k)):
+        raise UsageError(f"elo_k = {league.elo_k}: with it ratings never move, or at once without bound. Try 16.")
     make_matchmaker(league.matchmaker)
+    make_meta_strategy(league.meta_strategy)
 
 
 def _check_words(config: Config) -> None:

@@ -49,6 +49,24 @@ def test_elo_keeps_its_state_and_lets_snapshots_inherit():
         Elo(k=0)
 
 
+def test_elo_of_many_matches_is_that_of_one_after_the_other():
+    rng = np.random.default_rng(3)
+    kinds = [(["a", "b"], [1, 0]), (["b", "a"], [0.5, 0.5]), (["c", "a"], [0, 1]), (["c", "c"], [1, 0])]
+    order = rng.integers(len(kinds), size=200).tolist()
+    one, many = Elo(k=24, base=1000), Elo(k=24, base=1000)
+    for kind in order:
+        one.record(*kinds[kind])
+    many.replay(kinds, order)
+    assert many.ratings == pytest.approx(one.ratings, abs=1e-9)
+    assert sum(many.ratings.values()) == pytest.approx(3000)
+    three = [(["a", "b", "c"], outcome_from_ranks([2, 1, 3]))]
+    one.record(*three[0])
+    many.replay(three, [0])
+    assert many.ratings == pytest.approx(one.ratings)
+    many.begin_anew("a")
+    assert many.ratings["a"] == 1000
+
+
 @given(st.integers(0, 10_000))
 def test_bradley_terry_is_the_maximum(seed):
     rng = np.random.default_rng(seed)

@@ -87,13 +87,13 @@ def test_a_game_whose_outcome_cannot_be_read_ends_at_its_first_match(env, says, 
 
 
 def test_shaped_rewards_say_nothing_of_the_outcome():
-    results, returns = Results(["main"], 2, 1), np.array([[3.0, -3.0]])
+    results, returns = Results(LeagueConfig(), 2, 1), np.array([[3.0, -3.0]])
     results.add(_match(returns, shaped=-returns), _key, [])
     assert results.payoff.counts(["main"], ["other"]).wins == 1
 
 
 def test_an_environment_that_said_who_won_once_has_to_say_it_always():
-    results, returns = Results(["main"], 2, 1), np.array([[3.0, -3.0]])
+    results, returns = Results(LeagueConfig(), 2, 1), np.array([[3.0, -3.0]])
     results.add(_match(returns, {OUTCOME: np.array([[-1.0, 1.0]])}), _key, [])
     assert results.payoff.counts(["main"], ["other"]).losses == 1
     with pytest.raises(UsageError, match="also of a match that is cut off"):
