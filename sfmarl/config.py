@@ -46,6 +46,9 @@ class LeagueConfig:
     """The most that a match moves an Elo rating (K)."""
     elo_base: float = 1200.0
     """Rating of who comes without one, and of the first script among ratings by maximum likelihood."""
+    board_seconds: float = 60.0
+    """Seconds between pictures of payoff, ratings and opponents in TensorBoard (as numbers in RUN/league.jsonl); fewer
+    come when they would take more than 1 % of the time. 0 = only at the end."""
 
     def __post_init__(self) -> None:
         for name in ("seed_pool", "scripts"):

@@ -8,12 +8,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from sfmarl.errors import UsageError, UserCodeError
-from sfmarl.monitor.record_files import EventFile, JsonLines, Record
+from sfmarl.monitor.record_files import DOCUMENTS, EventFile, JsonLines, Late, Record
 from sfmarl.registry import Registry
 
 if TYPE_CHECKING:
@@ -75,7 +75,16 @@ METRICS: dict[str, Metric] = {
     "league/bytes_if_all_pulled": Metric("bytes", "the same if every rollout worker had pulled every snapshot"),
     "league/matches_live": Metric("matches", "finished matches with a learning player, evaluation matches included"),
     "league/matches_frozen": Metric("matches", "finished matches between snapshots and scripts alone"),
-    "league/<player>/rating": Metric("Elo", "Bradley-Terry rating by all games, the first script at 1200"),
+    "league/<player>/elo": Metric("Elo", "rating that moves with every match (K and base: --elo-k, --elo-base)"),
+    "league/<player>/rating": Metric(
+        "Elo", "likeliest rating given all games (Bradley-Terry), the first script at --elo-base; with every picture"
+    ),
+    "league/<player>/rating_low": Metric("Elo", "lower end of its 95 % interval"),
+    "league/<player>/rating_high": Metric("Elo", "upper end of its 95 % interval"),
+    "league/<player>/effective_opponents": Metric(
+        "1", "exp(entropy) of whom the player is to meet: as many opponents met alike"
+    ),
+    "league/<player>/self_play": Metric("1", "probability with which it is to meet itself"),
     "league/<player>/win_rate_<opponent>": Metric(
         "1", "(wins + draws / 2) / games against the pool's oldest and newest snapshot and each script"
     ),
@@ -170,6 +179,8 @@ class _Output:
     open: Callable[[], _Sink]
     sink: _Sink | None = None
     pending: deque[Record] = field(default_factory=lambda: deque(maxlen=4096))
+    documents: bool = False
+    """Only records with a document go there."""
     failed: bool = False
     retry_at: float = 0.0
 
@@ -196,26 +207,36 @@ class MetricsWriter:
         self._outputs = [
             _Output("metrics.jsonl", lambda: JsonLines(run_dir / "metrics.jsonl", resume_step)),
             _Output("the TensorBoard events", lambda: EventFile(run_dir, resume_step)),
+            _Output(DOCUMENTS, lambda: JsonLines(run_dir / DOCUMENTS, resume_step, documents=True), documents=True),
         ]
         self._warn = warn or (lambda text: None)
         self._retry_seconds = retry_seconds
         self._start = time.monotonic()
-        self._records: queue.SimpleQueue[Record | None] = queue.SimpleQueue()
+        self._records: queue.SimpleQueue[tuple[Record, Callable[[], Late] | None] | None] = queue.SimpleQueue()
         self._notices: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="metrics", daemon=True)
         self._thread.start()
 
     def write(
-        self, scalars: Mapping[str, float], *, env_steps: int, agent_steps: int, wall_seconds: float | None = None
+        self,
+        scalars: Mapping[str, float],
+        *,
+        env_steps: int,
+        agent_steps: int,
+        wall_seconds: float | None = None,
+        late: Callable[[], Late] | None = None,
     ) -> None:
-        """Queue one record. `wall_seconds` defaults to the seconds since this writer was made."""
+        """Queue one record. `wall_seconds` defaults to the seconds since this writer was made.
+
+        `late` is called in the writer's thread for what takes its time: it must not touch what others change.
+        """
         wall = time.monotonic() - self._start if wall_seconds is None else wall_seconds
         values = {name: float(value) for name, value in scalars.items()}
-        self._records.put(Record(time.time(), wall, int(env_steps), int(agent_steps), values))
+        self._records.put((Record(time.time(), wall, int(env_steps), int(agent_steps), values), late))
         self._deliver()
 
-    def close(self, timeout: float = 5.0) -> None:
-        """Write what is queued, waiting at most `timeout` seconds for the disk."""
+    def close(self, timeout: float = 20.0) -> None:
+        """Write what is queued, waiting at most `timeout` seconds for the disk and the last pictures."""
         self._records.put(None)
         self._thread.join(timeout)
         self._deliver()
@@ -225,17 +246,32 @@ class MetricsWriter:
             self._warn(self._notices.get())
 
     def _work(self) -> None:
-        while (record := self._records.get()) is not None:
+        while (queued := self._records.get()) is not None:
+            record, late = queued
+            if late is not None:
+                record = self._completed(record, late)
             for output in self._outputs:
+                if output.documents and record.document is None:
+                    continue
                 output.pending.append(record)
                 if time.monotonic() >= output.retry_at:
                     self._drain(output)
         for output in self._outputs:
-            self._drain(output)
+            if output.pending:
+                self._drain(output)
             if output.pending:
                 self._notices.put(f"{len(output.pending)} records never reached {output.what}.")
             if output.sink:
                 output.sink.close()
+
+    def _completed(self, record: Record, late: Callable[[], Late]) -> Record:
+        try:
+            scalars, document, pictures = late()
+        except Exception as error:  # a picture is not worth the records that come after it
+            self._notices.put(f"A record's pictures could not be made: {type(error).__name__}: {error}.")
+            return record
+        values = {**record.scalars, **{name: float(value) for name, value in scalars.items()}}
+        return replace(record, scalars=values, document=document, pictures=pictures)
 
     def _drain(self, output: _Output) -> None:
         """Write what is pending; after a failure keep it and say so once."""

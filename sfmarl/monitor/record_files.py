@@ -1,4 +1,4 @@
-"""The two files a metrics record goes to: JSON lines and TensorBoard events."""
+"""The files a metrics record goes to: JSON lines and TensorBoard events."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import os
 import socket
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
@@ -21,10 +22,24 @@ from sfmarl.storage.durable import replace_file
 
 _SERIAL = itertools.count()
 
+DOCUMENTS = "league.jsonl"
+"""File of the run directory that takes what records hold besides scalars."""
+
+
+class Picture(NamedTuple):
+    """An encoded image."""
+
+    png: bytes
+    """The file."""
+    width: int
+    """Pixels."""
+    height: int
+    """Pixels."""
+
 
 @dataclass(frozen=True)
 class Record:
-    """Scalars that belong to one moment of a run."""
+    """Scalars, and sometimes more, that belong to one moment of a run."""
 
     time: float
     """Unix time, seconds."""
@@ -36,6 +51,21 @@ class Record:
     """Valid agent-steps so far."""
     scalars: Mapping[str, float]
     """Documented name -> value."""
+    document: Mapping[str, Any] | None = None
+    """Anything else, as JSON types: a line of a file of its own."""
+    pictures: Mapping[str, Picture] = field(default_factory=dict)
+    """TensorBoard tag -> image."""
+
+
+class Late(NamedTuple):
+    """What a record gets besides its scalars, made in the writer's thread."""
+
+    scalars: Mapping[str, float]
+    """Further scalars."""
+    document: Mapping[str, Any]
+    """JSON types."""
+    pictures: Mapping[str, Picture]
+    """TensorBoard tag -> image."""
 
 
 class AppendFile:
@@ -64,11 +94,15 @@ class AppendFile:
 
 
 class JsonLines:
-    """`metrics.jsonl`: one object per record, non-finite values as null."""
+    """One object per record: its moment and its scalars, non-finite ones as null, or its document."""
 
-    def __init__(self, path: Path, resume_step: int | None) -> None:
-        """Open the file; records after `resume_step` and a half-written last line are dropped first. Raises OSError."""
+    def __init__(self, path: Path, resume_step: int | None, documents: bool = False) -> None:
+        """Open the file; records after `resume_step` and a half-written last line are dropped first. Raises OSError.
+
+        `documents`: of every record its document is written, not its scalars.
+        """
         self.path = path
+        self._documents = documents
         if path.exists():
             whole = path.read_bytes()
             kept = _lines_until(whole, resume_step)
@@ -78,13 +112,16 @@ class JsonLines:
 
     def append(self, record: Record) -> None:
         """Write one line. Raises OSError."""
-        line = {
+        line: dict[str, Any] = {
             "time": record.time,
             "wall_seconds": record.wall_seconds,
             "env_steps": record.env_steps,
             "agent_steps": record.agent_steps,
         }
-        line |= {name: value if math.isfinite(value) else None for name, value in record.scalars.items()}
+        if self._documents:
+            line |= record.document or {}
+        else:
+            line |= {name: value if math.isfinite(value) else None for name, value in record.scalars.items()}
         self._file.write(json.dumps(line, allow_nan=False).encode() + b"\n")
 
     def close(self) -> None:
@@ -113,14 +150,14 @@ class EventFile:
             self._write(Event(wall_time=time.time(), step=resume_step + 1, session_log=start))
 
     def append(self, record: Record) -> None:
-        """Write one event that holds all scalars. Raises OSError."""
+        """Write one event that holds all scalars and pictures. Raises OSError."""
         values = [Summary.Value(tag=name, simple_value=value) for name, value in record.scalars.items()]
+        values += [_image(tag, picture) for tag, picture in record.pictures.items()]
         self._write(Event(wall_time=record.time, step=record.env_steps, summary=Summary(value=values)))
 
     def append_image(self, tag: str, png: bytes, size: tuple[int, int], step: int = 0) -> None:
         """Write one picture of `size` (width, height) in pixels. Raises OSError."""
-        image = Summary.Image(width=size[0], height=size[1], colorspace=4, encoded_image_string=png)
-        value = Summary.Value(tag=tag, image=image)
+        value = _image(tag, Picture(png, *size))
         self._write(Event(wall_time=time.time(), step=step, summary=Summary(value=[value])))
 
     def close(self) -> None:
@@ -129,6 +166,11 @@ class EventFile:
 
     def _write(self, event: Event) -> None:
         self._records.write(event.SerializeToString())
+
+
+def _image(tag: str, picture: Picture) -> Summary.Value:
+    image = Summary.Image(width=picture.width, height=picture.height, colorspace=4, encoded_image_string=picture.png)
+    return Summary.Value(tag=tag, image=image)
 
 
 def _lines_until(content: bytes, step: int | None) -> bytes:

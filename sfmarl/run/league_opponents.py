@@ -37,6 +37,8 @@ class Opponents:
         self._pool, self._results = pool, results
         needs_meta = getattr(matchmaker, "needs_meta", False) and any(role.name == "simple" for role in roles)
         self._meta = make_meta_strategy(settings.meta_strategy) if needs_meta else None
+        self._keys: tuple[str, ...] = ()
+        self._latest = np.zeros((len(roles), 0))
 
     @property
     def curiosity(self) -> float:
@@ -63,7 +65,16 @@ class Opponents:
 
     def wanted(self) -> np.ndarray:
         """Return whom the players should meet, [P, entries + P] float64; every row sums to 1."""
-        return np.stack([self._of(player) for player in range(len(self._names))])
+        self._latest = np.stack([self._of(player) for player in range(len(self._names))])
+        self._keys = (*self._pool.addresses, *self._names)
+        return self._latest
+
+    def latest(self, player: int) -> dict[str, float]:
+        """Return key -> probability of whom a learning player should meet, as `wanted` said last."""
+        found: dict[str, float] = {}
+        for key, probability in zip(self._keys, self._latest[player].tolist(), strict=True):
+            found[key] = found.get(key, 0.0) + probability
+        return found
 
     def _of(self, player: int) -> np.ndarray:
         role = self._roles[player]

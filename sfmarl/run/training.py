@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from sfmarl.errors import RunError
 from sfmarl.monitor.console import Console
 from sfmarl.monitor.episodes import Episodes
 from sfmarl.monitor.metrics import MetricsWriter
+from sfmarl.monitor.record_files import Late
 from sfmarl.monitor.recorder import Recorder
 from sfmarl.monitor.system import SystemSampler
 from sfmarl.run import league_report
@@ -24,6 +26,7 @@ from sfmarl.run.callbacks import Callbacks, Run
 from sfmarl.run.crew import Crew, Message
 from sfmarl.run.keeper import Judge, Keeper
 from sfmarl.run.league import League
+from sfmarl.run.league_board import Board
 from sfmarl.run.plan import RunPlan
 from sfmarl.run.stopping import StopRequest
 from sfmarl.storage.checkpoint import checkpoint_paths
@@ -60,6 +63,9 @@ class Training:
         self._callbacks = callbacks
         self._stop = stop
         self._league = league
+        self._board: Board | None = None
+        if league is not None:
+            self._board = Board(self._config.run_dir, league.settings, past.get("env_steps"))
         self._run = Run(self._config, plan.env, recorder, console.message)
         self._keeper = Keeper(plan, crew, recorder, past, callbacks, console.message, self._warn, self._write, judge,
                               league)  # fmt: skip
@@ -90,7 +96,7 @@ class Training:
             self._system.close()
         for message in self._crew.stop():
             self._handle(message)
-        self._record()
+        self._record(last=True)
         return self._summary(reason)
 
     def _pump(self) -> None:
@@ -178,12 +184,13 @@ class Training:
             self._record()
         self._keeper.keep_schedule()
 
-    def _record(self) -> None:
+    def _record(self, last: bool = False) -> None:
         scalars = self._recorder.record() | self._system.sample(self._crew.pids())
         if self._league is not None:
             scalars |= league_report.scalars(self._league)
         scalars |= self._callbacks.record(scalars)
         recorder = self._recorder
+        late = None if self._board is None else self._board.look(self._league, recorder.env_steps, last)
         self._write(
             scalars,
             {
@@ -191,15 +198,17 @@ class Training:
                 "agent_steps": recorder.agent_steps,
                 "wall_seconds": recorder.wall_seconds,
             },
+            late,
         )
         self._console.update(self._recorder.view())
 
-    def _write(self, scalars: dict[str, float], state: dict[str, Any]) -> None:
+    def _write(self, scalars: dict[str, float], state: dict[str, Any], late: Callable[[], Late] | None = None) -> None:
         self._writer.write(
             scalars,
             env_steps=state["env_steps"],
             agent_steps=state["agent_steps"],
             wall_seconds=state["wall_seconds"],
+            late=late,
         )
 
     def _save_after_failure(self) -> None:

@@ -96,6 +96,8 @@ def _check_league(league: Any) -> None:
         raise UsageError(f"payoff_decay = {league.payoff_decay} must lie in (0, 1].")
     if not (league.elo_k > 0 and math.isfinite(league.elo_k)):
         raise UsageError(f"elo_k = {league.elo_k}: with it ratings never move, or at once without bound. Try 16.")
+    if league.board_seconds < 0:
+        raise UsageError(f"board_seconds = {league.board_seconds} is negative. 0 draws pictures only at the end.")
     make_matchmaker(league.matchmaker)
     make_meta_strategy(league.meta_strategy)
 

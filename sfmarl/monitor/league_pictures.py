@@ -1,0 +1,220 @@
+"""Pictures of a league for TensorBoard: payoff, ratings, and whom everybody meets.
+
+They are drawn on canvases of their own, without pyplot's global state, so that a thread may draw them while the run, or
+a user's callback, draws something else. Sizes are chosen for TensorBoard's cards, which are about 500 pixels wide.
+"""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sfmarl.monitor.record_files import Picture
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+DPI = 100
+CELL = 24
+"""Pixels of a payoff's cell before it is drawn."""
+MOST_NUMBERS = 12
+"""Players up to which a cell holds its number; with more, colour and size of its square have to do."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Results of n players against each other, in both (all) seats."""
+
+    names: Sequence[str]
+    """[n]."""
+    win_rates: np.ndarray
+    """[n, n] float64: (wins + draws / 2) / games of the row against the column."""
+    width: np.ndarray
+    """[n, n] float64: width of its 95 % interval; 1 without games."""
+    games: np.ndarray
+    """[n, n] float64."""
+
+
+@dataclass(frozen=True)
+class Rated:
+    """Players on the Elo scale."""
+
+    names: Sequence[str]
+    """[n]."""
+    player: Sequence[str]
+    """[n]: whose policy each is; "" for scripts, which have no env-steps."""
+    env_steps: np.ndarray
+    """[n] float64: when each was taken; of those that learn: now."""
+    learning: np.ndarray
+    """[n] bool."""
+    ratings: np.ndarray
+    """[n] float64."""
+    half_width: np.ndarray
+    """[n] float64: half of its 95 % interval."""
+
+
+def payoff_picture(table: Table, title: str) -> Picture:
+    """Draw the payoff: colour is the win rate, a square is the fuller the narrower the interval; nothing: no games."""
+    count = len(table.names)
+    figure, axes = _figure(2.2 + 0.24 * max(count, 12), 1.8 + 0.24 * max(count, 12))
+    colours = _colormap("RdBu")
+    axes.imshow(_squares(table, colours), extent=(-0.5, count - 0.5, count - 0.5, -0.5), interpolation="nearest")
+    if count <= MOST_NUMBERS:
+        for row, column in np.argwhere((table.games > 0) & ~np.eye(count, dtype=bool)).tolist():
+            rate = table.win_rates[row, column]
+            ink = "black" if 0.2 < rate < 0.8 else "white"
+            axes.text(column, row, f"{100 * rate:.0f}", ha="center", va="center", fontsize=9, color=ink)
+    axes.set_xticks(range(count), table.names, rotation=90, fontsize=8)
+    axes.set_yticks(range(count), table.names, fontsize=8)
+    axes.tick_params(length=0)
+    bar = figure.colorbar(_scale(colours, 0.0, 1.0), ax=axes, shrink=0.8)
+    bar.set_label("win rate of the row against the column", fontsize=8)
+    bar.ax.tick_params(labelsize=8)
+    games = int(np.triu(table.games, 1).sum())
+    axes.set_title(_wrapped(f"{title}: {games:,} games; a full square is a narrow 95\u00a0% interval"), fontsize=9)
+    return _encoded(figure)
+
+
+def _squares(table: Table, colours: Any) -> np.ndarray:
+    """Return the cells as an image [n * CELL, n * CELL, 3]: one image is drawn far sooner than n * n patches."""
+    count = len(table.names)
+    image = np.full((count, count, CELL, CELL, 3), 0.87)
+    image[:, :, 0], image[:, :, :, 0] = 1.0, 1.0
+    # areas, not sides, are what the eye compares
+    sides = np.sqrt(np.clip(1.0 - table.width, 0.05, 1.0)) * (CELL - 2)
+    for row, column in np.argwhere((table.games > 0) & ~np.eye(count, dtype=bool)).tolist():
+        side = max(3, round(float(sides[row, column])))
+        begin = 1 + (CELL - side) // 2
+        image[row, column, begin : begin + side, begin : begin + side] = colours(table.win_rates[row, column])[:3]
+    return image.transpose(0, 2, 1, 3, 4).reshape(count * CELL, count * CELL, 3)
+
+
+def ratings_picture(rated: Rated, title: str) -> Picture:
+    """Draw ratings with their intervals by the env-steps at which snapshots were taken."""
+    figure, axes = _figure(6.0, 4.2)
+    players = list(dict.fromkeys(name for name in rated.player if name))
+    for number, player in enumerate(players):
+        colour = f"C{number % 10}"
+        own = np.array([name == player for name in rated.player])
+        order = np.flatnonzero(own & ~rated.learning)
+        order = order[np.argsort(rated.env_steps[order], kind="stable")]
+        steps, ratings, half = rated.env_steps[order], rated.ratings[order], rated.half_width[order]
+        axes.plot(steps, ratings, "-o", color=colour, markersize=3, linewidth=1, label=f"snapshots of {player}")
+        axes.fill_between(steps, ratings - half, ratings + half, color=colour, alpha=0.2, linewidth=0)
+        for place in np.flatnonzero(own & rated.learning):
+            axes.errorbar(
+                rated.env_steps[place], rated.ratings[place], rated.half_width[place],
+                fmt="D", color=colour, markersize=6, capsize=3, label=f"{player} (all its games)",
+            )  # fmt: skip
+    for place, player in enumerate(rated.player):
+        if not player:
+            axes.axhline(rated.ratings[place], color="0.4", linestyle=":", label=rated.names[place])
+    axes.set_xlabel("env-steps at which it was taken", fontsize=8)
+    axes.xaxis.set_major_formatter(_steps())
+    axes.set_ylabel("rating (Elo scale), 95 % interval", fontsize=8)
+    axes.set_title(_wrapped(title), fontsize=9)
+    axes.grid(alpha=0.3)
+    axes.tick_params(labelsize=8)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(fontsize=7)
+    return _encoded(figure)
+
+
+def opponents_picture(names: Sequence[str], met: Mapping[str, np.ndarray], title: str) -> Picture:
+    """Draw whom each learning player is to meet: bars over groups of opponents, [n] probabilities by player."""
+    figure, *panels = _figure(6.0, 1.0 + 1.7 * len(met), len(met))
+    for axes, (player, probabilities) in zip(panels, met.items(), strict=True):
+        axes.bar(range(len(names)), probabilities, color=["C1" if name == player else "C0" for name in names])
+        axes.set_ylabel(f"met by {player}", fontsize=8)
+        axes.set_ylim(0, max(0.05, 1.1 * float(probabilities.max(initial=0.0))))
+        axes.tick_params(labelsize=8)
+        axes.grid(axis="y", alpha=0.3)
+        axes.set_xticks(range(len(names)), [])
+    panels[-1].set_xticks(range(len(names)), names, rotation=90, fontsize=8)
+    panels[0].set_title(_wrapped(title), fontsize=9)
+    return _encoded(figure)
+
+
+def opponents_over_time_picture(
+    env_steps: np.ndarray, groups: Sequence[str], met: Mapping[str, np.ndarray], title: str
+) -> Picture:
+    """Draw whom each player was to meet at every look: columns are looks [t], rows groups of opponents, [t, n]."""
+    figure, *panels = _figure(6.0, 1.0 + 2.6 * len(met), len(met))
+    colours = _colormap("viridis")
+    most = max(float(shares.max(initial=0.0)) for shares in met.values()) or 1.0
+    for axes, (player, shares) in zip(panels, met.items(), strict=True):
+        edges = _edges(env_steps)
+        axes.pcolormesh(edges, np.arange(len(groups) + 1) - 0.5, shares.T, cmap=colours, vmin=0, vmax=most)
+        axes.set_yticks(range(len(groups)), groups, fontsize=7)
+        axes.set_ylabel(f"met by {player}", fontsize=8)
+        axes.tick_params(labelsize=7)
+    for axes in panels:
+        axes.xaxis.set_major_formatter(_steps())
+    panels[-1].set_xlabel("env-steps", fontsize=8)
+    panels[0].set_title(_wrapped(title), fontsize=9)
+    bar = figure.colorbar(_scale(colours, 0.0, most), ax=panels, shrink=0.8)
+    bar.ax.tick_params(labelsize=8)
+    bar.set_label("probability", fontsize=8)
+    return _encoded(figure)
+
+
+def _figure(width: float, height: float, panels: int = 1) -> tuple[Any, ...]:
+    """Return a figure of inches and its panels, one above the other."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, *figure.subplots(panels, 1, squeeze=False)[:, 0]
+
+
+def _encoded(figure: Figure) -> Picture:
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    width, height = figure.canvas.get_width_height()
+    return Picture(file.getvalue(), width, height)
+
+
+def _colormap(name: str) -> Any:
+    import matplotlib
+
+    return matplotlib.colormaps[name]
+
+
+def _steps() -> Any:
+    """Return what writes env-steps on an axis."""
+    from matplotlib.ticker import FuncFormatter
+
+    return FuncFormatter(lambda steps, _: compact(steps))
+
+
+def compact(number: float) -> str:
+    """Return a number of env-steps in a few characters, e.g. 1.5M."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:.3g}{letter}"
+    return f"{number:.0f}"
+
+
+def _scale(colours: Any, low: float, high: float) -> Any:
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    return ScalarMappable(Normalize(low, high), colours)
+
+
+def _edges(centres: np.ndarray) -> np.ndarray:
+    """Return the borders [t + 1] of columns around increasing `centres` [t]."""
+    if len(centres) == 1:
+        return np.array([0.0, max(2.0 * centres[0], 1.0)])
+    between = (centres[1:] + centres[:-1]) / 2
+    return np.concatenate([[2 * centres[0] - between[0]], between, [2 * centres[-1] - between[-1]]])
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, 70)
