@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sfmarl.evaluation.evaluate import evaluate_run as evaluate_run
     from sfmarl.evaluation.policy import load_policy as load_policy
     from sfmarl.league.matchmakers import register_matchmaker as register_matchmaker
+    from sfmarl.league.pool import register_eviction_rule as register_eviction_rule
     from sfmarl.models.custom import register_model as register_model
     from sfmarl.monitor.metrics import register_metric as register_metric
     from sfmarl.results.compare import compare_runs as compare_runs
@@ -49,6 +50,7 @@ _HOME = {
     "register_algorithm": "sfmarl.algorithms.registry",
     "register_callback": "sfmarl.run.callbacks",
     "register_env": "sfmarl.envs.registry",
+    "register_eviction_rule": "sfmarl.league.pool",
     "register_matchmaker": "sfmarl.league.matchmakers",
     "register_metric": "sfmarl.monitor.metrics",
     "register_model": "sfmarl.models.custom",
@@ -73,6 +75,7 @@ __all__ = [
     "register_algorithm",
     "register_callback",
     "register_env",
+    "register_eviction_rule",
     "register_matchmaker",
     "register_metric",
     "register_model",

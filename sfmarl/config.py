@@ -30,9 +30,13 @@ class LeagueConfig:
     live_snapshots: int = 16
     """Snapshots that can sit opposite at a time: inference workers hold so many."""
     pool_size: int = 500
-    """Snapshots kept; beyond, the one goes whose neighbours in its player's history are closest together."""
+    """Snapshots kept; beyond, one goes for each that comes."""
+    eviction: str = "thin"
+    """Which goes: `thin`, whose neighbours in its player's history are closest together; `oldest`; or a rule of your
+    own, `module:callable` or registered, arguments as in `'name?key=value'`."""
     seed_pool: tuple[str, ...] = ()
-    """League runs or snapshot directories whose snapshots the pool begins with."""
+    """Runs, snapshot directories or URLs whose snapshots the pool begins with; of a run without snapshots its best
+    checkpoint's policies (`RUN:POLICY` for one)."""
     scripts: tuple[str, ...] = ("random",)
     """Scripted players of evaluation matches: `random`, or `module:callable`."""
     evaluation_share: float = 0.1

@@ -161,6 +161,7 @@ def _list(words: Sequence[str]) -> int:
     from sfmarl.algorithms import ALGORITHMS
     from sfmarl.envs.registry import list_envs
     from sfmarl.league.matchmakers import MATCHMAKERS
+    from sfmarl.league.pool import EVICTION
     from sfmarl.models.custom import MODELS
     from sfmarl.monitor.metrics import USER_METRICS
     from sfmarl.run.callbacks import CALLBACKS
@@ -174,6 +175,7 @@ def _list(words: Sequence[str]) -> int:
         ("rewards", REWARDS.entries()),
         ("metrics", USER_METRICS.entries()),
         ("matchmakers", MATCHMAKERS.entries()),
+        ("eviction rules", EVICTION.entries()),
     ):
         width = max((len(name) for name, _ in entries), default=0)
         lines = [f"  {name:<{width}}  {description}".rstrip() for name, description in entries]

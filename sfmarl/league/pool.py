@@ -15,17 +15,21 @@ that is beaten today is what tomorrow's forgetting is measured with.
 
 from __future__ import annotations
 
+import inspect
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import ArrayLike
 
-from sfmarl.errors import RunError, UsageError, nearest
+from sfmarl.errors import RunError, SfmarlError, UsageError, UserCodeError
 from sfmarl.league.snapshot import SnapshotMeta, canonical, differences, freeze
-from sfmarl.league.store import FileStore, SnapshotStore, open_store
+from sfmarl.league.store import SnapshotStore, open_store
+from sfmarl.registry import Registry, parse_call
 
 
 @dataclass(frozen=True)
@@ -62,8 +66,27 @@ def thin(entries: Sequence[PoolEntry], may_go: Sequence[bool]) -> int:
     return oldest(entries, may_go) if best is None else best[1]
 
 
-EVICTION: Mapping[str, EvictionRule] = {"thin": thin, "oldest": oldest}
-"""Rules by name."""
+EVICTION: Registry[EvictionRule] = Registry("eviction rule")
+"""What settings may name."""
+
+EVICTION.register("thin", thin)
+EVICTION.register("oldest", oldest)
+
+
+def register_eviction_rule(name: str, rule: EvictionRule, description: str = "") -> None:
+    """Make `rule(entries, may_go, **settings)` known as eviction rule `name`. Raises UsageError for a taken name."""
+    EVICTION.register(name, rule, description)
+
+
+def make_eviction_rule(text: str) -> EvictionRule:
+    """Return the rule that a setting names, e.g. `thin`, `mine?keep=10` or `module:callable`. Raises UsageError."""
+    call = parse_call(text)
+    rule = EVICTION.find_callable(call.name)
+    try:
+        inspect.signature(rule).bind((), (), **call.kwargs)
+    except TypeError as error:
+        raise UsageError(f"Eviction rule {text!r}: {error}; it is called with (entries, may_go).") from error
+    return partial(rule, **call.kwargs) if call.kwargs else rule
 
 
 class SnapshotPool:
@@ -82,15 +105,11 @@ class SnapshotPool:
         """
         if limit is not None and limit < 2:
             raise UsageError(f"a pool of {limit} snapshots cannot keep the newest beside another: allow at least 2.")
-        if isinstance(eviction, str) and eviction not in EVICTION:
-            raise UsageError(
-                f"there is no eviction rule {eviction!r}.{nearest(eviction, EVICTION)} Known: {', '.join(EVICTION)}."
-            )
         self.store = store
         self.limit = limit
         self.architecture = None if architecture is None else canonical(architecture)
         """Canonical JSON; None while nothing has entered."""
-        self._rule = EVICTION[eviction] if isinstance(eviction, str) else eviction
+        self._rule = make_eviction_rule(eviction) if isinstance(eviction, str) else eviction
         self._entries: list[PoolEntry] = []
         self._next = 0
         self._pins: Counter[str] = Counter()
@@ -121,7 +140,7 @@ class SnapshotPool:
         self._trim()
         return entry
 
-    def seed(self, *sources: FileStore | Path | str) -> list[PoolEntry]:
+    def seed(self, *sources: SnapshotStore | Path | str) -> list[PoolEntry]:
         """Copy all snapshots of stores, directories, run directories or URLs into the pool, each in its own order.
 
         Nothing has entered when it raises: UsageError for a source that is empty or unknown, or holds another
@@ -129,7 +148,7 @@ class SnapshotPool:
         """
         found, copied = [], []
         for source in sources:
-            store = source if isinstance(source, FileStore) else open_store(source)
+            store = open_store(source) if isinstance(source, Path | str) else source
             try:
                 described = {address: store.describe(address) for address in store.addresses()}
             except RunError as error:
@@ -169,9 +188,11 @@ class SnapshotPool:
     def sweep(self, spare: Collection[str] = ()) -> list[str]:
         """Delete from the store what this pool evicted and neither an entry, a pin nor `spare` names; return it.
 
-        For a store that is this run's alone, and only when a checkpoint of the present state is on disk: one that is
-        older may name what is deleted here, so `spare` is given the addresses of those that are kept.
+        To be called when a checkpoint of the present state is on disk: one that is older may name what is deleted here,
+        so `spare` is given the addresses of those that are kept. From a store that is shared nothing is deleted.
         """
+        if self.store.shared:
+            return []
         kept = {*self.addresses, *spare, *(address for address, count in self._pins.items() if count)}
         doomed = [address for address in dict.fromkeys(self._evicted) if address not in kept]
         for address in doomed:
@@ -219,10 +240,21 @@ class SnapshotPool:
             may_go = [not self._pins[entry.address] for entry in self._entries[:-1]] + [False]
             if not any(may_go):
                 return
-            position = self._rule(self._entries, may_go)
-            if not may_go[position]:
-                raise RunError(f"The eviction rule chose entry {position}, which is pinned or the newest.")
-            self._evicted.append(self._entries.pop(position).address)
+            self._evicted.append(self._entries.pop(self._chosen(may_go)).address)
+
+    def _chosen(self, may_go: Sequence[bool]) -> int:
+        try:
+            position = self._rule(self.entries, tuple(may_go))
+        except SfmarlError:
+            raise
+        except Exception as error:
+            raise UserCodeError(f"The eviction rule raised {type(error).__name__}: {error}.") from error
+        if not isinstance(position, int | np.integer) or not 0 <= position < len(may_go) or not may_go[position]:
+            raise UserCodeError(
+                f"The eviction rule chose {position!r}. Return the place of an entry that may go: a live one and the "
+                "newest may not."
+            )
+        return int(position)
 
 
 def _same(expected: str, found: str, who: str) -> None:

@@ -32,6 +32,11 @@ _TEMPORARY = ".tmp-"
 class SnapshotStore(Protocol):
     """Snapshots by address. Errors of the medium are RunErrors; a malformed address is a UsageError."""
 
+    where: str
+    """The directory, URL or other place, for messages."""
+    shared: bool
+    """Others may have snapshots there, too: nothing that is there is this run's to delete."""
+
     def put(self, snapshot: Snapshot) -> None:
         """Keep the snapshot; one that is there already is left as it is."""
 
@@ -54,7 +59,10 @@ class SnapshotStore(Protocol):
 class MemoryStore:
     """Snapshots of one process. They are immutable, so they are handed out as they are and not hashed again."""
 
-    def __init__(self) -> None:
+    shared = False
+
+    def __init__(self, where: str = "memory") -> None:
+        self.where = where
         self._snapshots: dict[str, Snapshot] = {}
 
     def put(self, snapshot: Snapshot) -> None:
@@ -89,7 +97,7 @@ class FileStore(ABC):
     """Snapshots as files of some medium; a subclass moves bytes and raises OSError."""
 
     where: str
-    """The directory or URL, for messages."""
+    shared = True
 
     def put(self, snapshot: Snapshot) -> None:
         """See SnapshotStore. A damaged file under the address is replaced."""
@@ -166,9 +174,10 @@ class FileStore(ABC):
 class DirectoryStore(FileStore):
     """Snapshots in a local or network directory, written to a temporary file, synced and renamed."""
 
-    def __init__(self, path: Path | str) -> None:
-        """`path` is created with the first snapshot."""
+    def __init__(self, path: Path | str, shared: bool = True) -> None:
+        """`path` is created with the first snapshot; not `shared`: one run has it for itself."""
         self.path = Path(path)
+        self.shared = shared
         self.where = str(path)
 
     def _read(self, name: str, size: int | None) -> bytes:

@@ -6,8 +6,8 @@ import numpy as np
 
 from sfmarl.memory.segment import Layout, Segment
 
-RUN, STOP = 0, 1
-"""Values of the run word."""
+RUN, DRAIN, STOP = 0, 1, 2
+"""Values of the run word. While the run is drained, rollout workers step no more; everybody else goes on."""
 
 ROLLOUT_TIMES = ("env", "write", "wait_actions", "wait_slots")
 INFERENCE_TIMES = ("wait", "weights", "gather", "forward", "scatter")
@@ -29,6 +29,7 @@ def plan_words(layout: Layout, workers: int, splits: int, inference_workers: int
     layout.add("answered", (workers, splits), np.int64)
     layout.add("request_generation", (workers, splits), np.int64)
     layout.add("starving", (workers, policies), np.int64)
+    layout.add("drained", (workers,), np.int64)
     for role, count, times, counts in (
         ("rollout", workers, ROLLOUT_TIMES, ROLLOUT_COUNTS),
         ("inference", inference_workers, INFERENCE_TIMES, INFERENCE_COUNTS),
@@ -56,6 +57,8 @@ class Words:
         """[W, splits] int64, written by the rollout worker: the life that made the newest request."""
         self.starving = segment.array("starving")
         """[W, P] int64, by the rollout worker: 1 while all its envs wait for a slot and some for one of this policy."""
+        self.drained = segment.array("drained")
+        """[W] int64, by the rollout worker: 1 once it steps no more and has reported every episode it finished."""
         self.times = {role: segment.array(f"{role}.times") for role in ("rollout", "inference", "learner")}
         """Role -> [processes, categories] float64 seconds."""
         self.counts = {role: segment.array(f"{role}.counts") for role in ("rollout", "inference", "learner")}
@@ -67,6 +70,15 @@ class Words:
     def stopping(self) -> bool:
         """Whether the run is being stopped: every loop ends at its next pass."""
         return bool(self._run[0] == STOP)
+
+    @property
+    def draining(self) -> bool:
+        """Whether rollout workers are to report what they finished and to step no more."""
+        return bool(self._run[0] == DRAIN)
+
+    def drain(self) -> None:
+        """Ask rollout workers to do so."""
+        self._run[0] = DRAIN
 
     def stop(self) -> None:
         """Ask every process to end."""

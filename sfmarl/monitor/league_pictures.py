@@ -1,7 +1,8 @@
 """Pictures of a league for TensorBoard: payoff, ratings, and whom everybody meets.
 
 They are drawn on canvases of their own, without pyplot's global state, so that a thread may draw them while the run, or
-a user's callback, draws something else. Sizes are chosen for TensorBoard's cards, which are about 500 pixels wide.
+a user's callback, draws something else. They are to be read on TensorBoard's cards, about 360 pixels wide: so they are
+small, with large letters, and have more pixels than that for whoever looks at them alone.
 """
 
 from __future__ import annotations
@@ -19,11 +20,15 @@ from sfmarl.monitor.record_files import Picture
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-DPI = 100
+DPI = 160
+WIDTH = 4.3
+"""Inches."""
+MOST_TICKS = 16
+"""Names on an axis."""
 CELL = 24
 """Pixels of a payoff's cell before it is drawn."""
 MOST_NUMBERS = 12
-"""Players up to which a cell holds its number; with more, colour and size of its square have to do."""
+"""Players up to which a cell that is known to +- .25 holds its number; else colour and size of its square do."""
 
 
 @dataclass(frozen=True)
@@ -61,20 +66,21 @@ class Rated:
 def payoff_picture(table: Table, title: str) -> Picture:
     """Draw the payoff: colour is the win rate, a square is the fuller the narrower the interval; nothing: no games."""
     count = len(table.names)
-    figure, axes = _figure(2.2 + 0.24 * max(count, 12), 1.8 + 0.24 * max(count, 12))
+    figure, axes = _figure(WIDTH, WIDTH + 0.6)
     colours = _colormap("RdBu")
     axes.imshow(_squares(table, colours), extent=(-0.5, count - 0.5, count - 0.5, -0.5), interpolation="nearest")
     if count <= MOST_NUMBERS:
-        for row, column in np.argwhere((table.games > 0) & ~np.eye(count, dtype=bool)).tolist():
+        for row, column in np.argwhere((table.width <= 0.5) & ~np.eye(count, dtype=bool)).tolist():
             rate = table.win_rates[row, column]
             ink = "black" if 0.2 < rate < 0.8 else "white"
             axes.text(column, row, f"{100 * rate:.0f}", ha="center", va="center", fontsize=9, color=ink)
-    axes.set_xticks(range(count), table.names, rotation=90, fontsize=8)
-    axes.set_yticks(range(count), table.names, fontsize=8)
+    named = range(0, count, -(-count // MOST_TICKS))
+    axes.set_xticks(named, [table.names[place] for place in named], rotation=90, fontsize=7)
+    axes.set_yticks(named, [table.names[place] for place in named], fontsize=7)
     axes.tick_params(length=0)
-    bar = figure.colorbar(_scale(colours, 0.0, 1.0), ax=axes, shrink=0.8)
+    bar = figure.colorbar(_scale(colours, 1.0), ax=axes, orientation="horizontal", fraction=0.05)
     bar.set_label("win rate of the row against the column", fontsize=8)
-    bar.ax.tick_params(labelsize=8)
+    bar.ax.tick_params(labelsize=7)
     games = int(np.triu(table.games, 1).sum())
     axes.set_title(_wrapped(f"{title}: {games:,} games; a full square is a narrow 95\u00a0% interval"), fontsize=9)
     return _encoded(figure)
@@ -96,7 +102,7 @@ def _squares(table: Table, colours: Any) -> np.ndarray:
 
 def ratings_picture(rated: Rated, title: str) -> Picture:
     """Draw ratings with their intervals by the env-steps at which snapshots were taken."""
-    figure, axes = _figure(6.0, 4.2)
+    figure, axes = _figure(WIDTH, 3.4)
     players = list(dict.fromkeys(name for name in rated.player if name))
     for number, player in enumerate(players):
         colour = f"C{number % 10}"
@@ -127,7 +133,7 @@ def ratings_picture(rated: Rated, title: str) -> Picture:
 
 def opponents_picture(names: Sequence[str], met: Mapping[str, np.ndarray], title: str) -> Picture:
     """Draw whom each learning player is to meet: bars over groups of opponents, [n] probabilities by player."""
-    figure, *panels = _figure(6.0, 1.0 + 1.7 * len(met), len(met))
+    figure, *panels = _figure(WIDTH, 0.9 + 1.5 * len(met), len(met))
     for axes, (player, probabilities) in zip(panels, met.items(), strict=True):
         axes.bar(range(len(names)), probabilities, color=["C1" if name == player else "C0" for name in names])
         axes.set_ylabel(f"met by {player}", fontsize=8)
@@ -135,7 +141,8 @@ def opponents_picture(names: Sequence[str], met: Mapping[str, np.ndarray], title
         axes.tick_params(labelsize=8)
         axes.grid(axis="y", alpha=0.3)
         axes.set_xticks(range(len(names)), [])
-    panels[-1].set_xticks(range(len(names)), names, rotation=90, fontsize=8)
+    named = range(0, len(names), -(-len(names) // MOST_TICKS))
+    panels[-1].set_xticks(named, [names[place] for place in named], rotation=90, fontsize=7)
     panels[0].set_title(_wrapped(title), fontsize=9)
     return _encoded(figure)
 
@@ -143,13 +150,13 @@ def opponents_picture(names: Sequence[str], met: Mapping[str, np.ndarray], title
 def opponents_over_time_picture(
     env_steps: np.ndarray, groups: Sequence[str], met: Mapping[str, np.ndarray], title: str
 ) -> Picture:
-    """Draw whom each player was to meet at every look: columns are looks [t], rows groups of opponents, [t, n]."""
-    figure, *panels = _figure(6.0, 1.0 + 2.6 * len(met), len(met))
-    colours = _colormap("viridis")
+    """Draw whom each player was to meet at every look back: columns end at looks [t], rows are groups, [t, n]."""
+    figure, *panels = _figure(WIDTH, 1.2 + 2.1 * len(met), len(met))
+    colours, edges = _colormap("viridis"), np.concatenate([[0.0], env_steps])
     most = max(float(shares.max(initial=0.0)) for shares in met.values()) or 1.0
     for axes, (player, shares) in zip(panels, met.items(), strict=True):
-        edges = _edges(env_steps)
-        axes.pcolormesh(edges, np.arange(len(groups) + 1) - 0.5, shares.T, cmap=colours, vmin=0, vmax=most)
+        scale = _scale(colours, most, gamma=0.5)
+        axes.pcolormesh(edges, np.arange(len(groups) + 1) - 0.5, shares.T, cmap=colours, norm=scale.norm)
         axes.set_yticks(range(len(groups)), groups, fontsize=7)
         axes.set_ylabel(f"met by {player}", fontsize=8)
         axes.tick_params(labelsize=7)
@@ -157,8 +164,8 @@ def opponents_over_time_picture(
         axes.xaxis.set_major_formatter(_steps())
     panels[-1].set_xlabel("env-steps", fontsize=8)
     panels[0].set_title(_wrapped(title), fontsize=9)
-    bar = figure.colorbar(_scale(colours, 0.0, most), ax=panels, shrink=0.8)
-    bar.ax.tick_params(labelsize=8)
+    bar = figure.colorbar(scale, ax=panels, orientation="horizontal", fraction=0.05)
+    bar.ax.tick_params(labelsize=7)
     bar.set_label("probability", fontsize=8)
     return _encoded(figure)
 
@@ -201,20 +208,13 @@ def compact(number: float) -> str:
     return f"{number:.0f}"
 
 
-def _scale(colours: Any, low: float, high: float) -> Any:
+def _scale(colours: Any, most: float, gamma: float = 1.0) -> Any:
+    """Return what gives numbers from 0 to `most` their colours; `gamma` below 1 tells small ones apart."""
     from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
+    from matplotlib.colors import PowerNorm
 
-    return ScalarMappable(Normalize(low, high), colours)
-
-
-def _edges(centres: np.ndarray) -> np.ndarray:
-    """Return the borders [t + 1] of columns around increasing `centres` [t]."""
-    if len(centres) == 1:
-        return np.array([0.0, max(2.0 * centres[0], 1.0)])
-    between = (centres[1:] + centres[:-1]) / 2
-    return np.concatenate([[2 * centres[0] - between[0]], between, [2 * centres[-1] - between[-1]]])
+    return ScalarMappable(PowerNorm(gamma, 0.0, most), colours)
 
 
 def _wrapped(text: str) -> str:
-    return textwrap.fill(text, 70)
+    return textwrap.fill(text, 52)

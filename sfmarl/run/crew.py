@@ -39,6 +39,10 @@ class Crew(Protocol):
         """
         ...
 
+    def drain(self) -> list[Message]:
+        """Have the rollout workers step no more, and return what was said until each had told all it finished."""
+        ...
+
     def save(self, target: Path) -> None:
         """Ask every learner to write its policy into `target`; each answers with a "saved" message."""
         ...

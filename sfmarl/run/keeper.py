@@ -123,6 +123,7 @@ class Keeper:
             return
         finally:
             self._last_save = time.monotonic()  # from its end: a slow disk must leave time for training
+        self._sweep()
         if self._evaluate_saved:
             self._evaluating, self._evaluating_state = self.saved, state
             self._crew.evaluate(
@@ -131,6 +132,15 @@ class Keeper:
                 seed_for(self._config.seed, "evaluation", self._next_evaluation),
             )
         self._callbacks.saved(self.saved)
+
+    def _sweep(self) -> None:
+        """Have the league delete what no checkpoint that is kept needs any more."""
+        if self._league is None:
+            return
+        try:
+            self._league.sweep(checkpoint.checkpoint_paths(self._run_dir))
+        except (RunError, OSError) as error:
+            self._warn(f"Snapshots that were evicted stay on disk: {error}")
 
     def save_now(self, pump: Callable[[], None], goes_on: bool = False) -> None:
         """Write a checkpoint and wait for it, no matter what is scheduled; `pump` handles the crew's messages once.

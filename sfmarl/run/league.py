@@ -10,15 +10,16 @@ Keys of players are names for those that learn and for scripts, addresses for sn
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sfmarl.errors import UsageError
+from sfmarl.errors import RunError, UsageError
 from sfmarl.league.matchmakers import make_matchmaker
-from sfmarl.league.pool import PoolEntry, SnapshotPool
+from sfmarl.league.pool import PoolEntry, SnapshotPool, make_eviction_rule
 from sfmarl.league.roles import SnapshotRule, make_role
 from sfmarl.league.snapshot import SnapshotMeta
 from sfmarl.league.store import FOLDER, DirectoryStore
@@ -26,10 +27,13 @@ from sfmarl.memory.match_table import EMPTY, Matches
 from sfmarl.memory.plane import DataPlane
 from sfmarl.monitor.episodes import Episodes
 from sfmarl.run.league_opponents import Opponents, restricted
+from sfmarl.run.league_plan import architecture
 from sfmarl.run.league_results import Results
+from sfmarl.run.league_seeds import seed_store
 from sfmarl.run.live_snapshots import LiveSnapshots
 from sfmarl.run.plan import RunPlan
 from sfmarl.seeding import generator_state, restore_generator, seed_for
+from sfmarl.storage.checkpoint_reader import read_run_state
 from sfmarl.workers.match_seating import LIVE
 
 REFRESH_ENV_STEPS = 5_000
@@ -77,10 +81,16 @@ class League:
             make_role(role, rule, matchmaker, seed_for(plan.config.seed, "role", name))
             for name, role in settings.roles.items()
         ]
-        self._architecture = architecture(plan)
+        self._architecture = json.loads(architecture(plan.policies[0], plan.learning[0].hp))
+        folder = plan.config.run_dir / FOLDER
         self.pool = SnapshotPool(
-            DirectoryStore(plan.config.run_dir / FOLDER), self._architecture, limit=settings.pool_size
+            # a link leads to where others may have theirs
+            DirectoryStore(folder, shared=folder.is_symlink()),
+            self._architecture,
+            settings.pool_size,
+            make_eviction_rule(settings.eviction),
         )
+        self._named: dict[str, set[str]] = {}
         teams = plan.env.teams
         self.results = Results(settings, len(teams), len(teams[0].agents))
         self.opponents = Opponents(settings, self.roles, matchmaker, self.pool, self.results)
@@ -95,7 +105,7 @@ class League:
         if past:
             self._load(past)
         elif settings.seed_pool:
-            for entry in self.pool.seed(*settings.seed_pool):
+            for entry in self.pool.seed(*(seed_store(source, self._architecture) for source in settings.seed_pool)):
                 self._enter(entry)
         self._refresh()
 
@@ -142,6 +152,23 @@ class League:
     def _forget_evicted(self) -> None:
         """Keep results of those alone who can still be met."""
         self.results.keep({*self.pool.addresses, *self._pinned, *self.names, *self.settings.scripts})
+
+    def sweep(self, checkpoints: Sequence[Path]) -> list[str]:
+        """Delete files of evicted snapshots that none of `checkpoints`, all that are on disk, names; return addresses.
+
+        The newest of them is of the present state. Raises RunError when a file cannot be deleted.
+        """
+        named: dict[str, set[str]] = {}
+        for path in checkpoints:
+            if (known := self._named.get(path.name)) is None:
+                try:
+                    pool = read_run_state(path).get("league", {}).get("pool", {"entries": []})
+                    known = {entry["address"] for entry in pool["entries"]}
+                except (OSError, RunError, KeyError, TypeError, AttributeError):
+                    return []  # who knows what it names
+            named[path.name] = known
+        self._named = named
+        return self.pool.sweep(set().union(*named.values()))
 
     def _enter(self, entry: PoolEntry) -> None:
         self._address[entry.number] = entry.address
@@ -229,13 +256,3 @@ class League:
         self._next_refresh, self.bytes_if_all_pulled = past["next_refresh"], past["bytes_if_all_pulled"]
         restore_generator(self._generator, past["generator"])
         self._address = {entry.number: entry.address for entry in self.pool.entries}
-
-
-def architecture(plan: RunPlan) -> dict[str, Any]:
-    """Return what must agree for the weights of two players to mean the same, as JSON types."""
-    spec, hp = plan.policies[0], plan.learning[0].hp
-    about = spec.to_json()
-    for name in ("name", "agents", "state_source", "state_shape"):
-        about.pop(name, None)
-    net = asdict(hp.net(hp.actor_rnn, hp.encoder))
-    return {"policy": about, "actor": net | {"hidden": list(net["hidden"])}}

@@ -159,7 +159,7 @@ class Board:
             "league/ratings": pictures.ratings_picture(rated, f"Ratings at {at}, given all games (Bradley-Terry)"),
             "league/opponents": pictures.opponents_picture(list(groups), met, f"Whom players are to meet at {at}"),
             "league/opponents_over_time": pictures.opponents_over_time_picture(
-                steps, rows, over_time, "Whom players were to meet, by the env-steps at which it was taken"
+                steps, rows, over_time, "Whom players were to meet, by when it was taken"
             ),
         }
 

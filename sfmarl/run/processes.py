@@ -16,6 +16,7 @@ import pickle
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -33,6 +34,9 @@ from sfmarl.threads import use_threads
 from sfmarl.user_code import import_user_code
 
 Role = Literal["rollout", "inference", "learner", "evaluator"]
+
+DRAINED_SECONDS = 0.01
+"""Pause between looks of a rollout worker that has nothing left to do but to be stopped."""
 
 
 @dataclass
@@ -127,7 +131,11 @@ def _rollout_main(index: int, handle: Handle, pipe: Connection, report: Callable
         worker = build_rollout(plan, handle.plane, index, handle.rollout_queues[index], requests, report)
     report("started", None)
     while not words.stopping:
-        worker.run_once()
+        if words.draining:
+            worker.drain()
+            time.sleep(DRAINED_SECONDS)
+        else:
+            worker.run_once()
     worker.report()
     worker.close()
 

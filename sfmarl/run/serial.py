@@ -110,6 +110,12 @@ class SerialCrew:
         messages, self._messages = self._messages, []
         return messages
 
+    def drain(self) -> list[Message]:
+        """See Crew."""
+        for worker in self._rollout:
+            worker.report()
+        return self._drain()
+
     def save(self, target: Path) -> None:
         """See Crew."""
         for index in range(len(self._plan.policies)):

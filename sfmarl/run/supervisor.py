@@ -31,6 +31,8 @@ from sfmarl.run.fork_server import fork_server
 from sfmarl.run.plan import RunPlan
 from sfmarl.run.processes import Failure, Handle, Role, child_main
 
+DRAIN_SECONDS = 5.0
+"""Patience with rollout workers that were asked for the episodes they finished."""
 STOP_SECONDS = 10.0
 """Patience with children that were asked to stop before they are killed."""
 
@@ -184,6 +186,15 @@ class ProcessCrew:
         if child.role == "evaluator" and self._evaluating is not None:
             self._pending.append(Message("evaluator", child.index, "evaluated", (self._evaluating, None)))
             self._evaluating = None
+
+    def drain(self) -> list[Message]:
+        """See Crew. A worker that does not answer within DRAIN_SECONDS (a slow environment) is not waited for."""
+        self.words.drain()
+        messages, deadline = [], time.monotonic() + DRAIN_SECONDS
+        while not self.words.drained.all() and time.monotonic() < deadline:
+            messages += self.poll(0.01)
+        # a worker says that it is drained after it has told everything
+        return messages + self.poll(0)
 
     def save(self, target: Path) -> None:
         """See Crew."""

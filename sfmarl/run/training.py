@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -88,21 +88,29 @@ class Training:
                 self._pump()
                 self._keep_schedule()
             self._record()
-            self._keeper.save_now(self._pump)
+            if self._league is not None:
+                # what is saved is then what the league knows: no result comes after it
+                self._hear(self._crew.drain())
+            self._keeper.save_now(self._listen)
         except Exception:
             self._save_after_failure()
             raise
         finally:
             self._system.close()
-        for message in self._crew.stop():
-            self._handle(message)
+        self._hear(self._crew.stop())
         self._record(last=True)
         return self._summary(reason)
 
-    def _pump(self) -> None:
-        for message in self._crew.poll(POLL_SECONDS):
-            self._handle(message)
+    def _listen(self) -> None:
+        self._hear(self._crew.poll(POLL_SECONDS))
         self._recorder.look()
+
+    def _hear(self, messages: Iterable[Message]) -> None:
+        for message in messages:
+            self._handle(message)
+
+    def _pump(self) -> None:
+        self._listen()
         if self._league is not None:
             self._league.look(self._recorder.env_steps)
 

@@ -18,6 +18,7 @@ from sfmarl.envs.infos import parse_info_metrics
 from sfmarl.errors import UsageError
 from sfmarl.league.matchmakers import make_matchmaker
 from sfmarl.league.meta import make_meta_strategy
+from sfmarl.league.pool import make_eviction_rule
 from sfmarl.workers.shaping import find_shape
 
 _AT_LEAST: dict[str, float] = {
@@ -100,6 +101,7 @@ def _check_league(league: Any) -> None:
         raise UsageError(f"board_seconds = {league.board_seconds} is negative. 0 draws pictures only at the end.")
     make_matchmaker(league.matchmaker)
     make_meta_strategy(league.meta_strategy)
+    make_eviction_rule(league.eviction)
 
 
 def _check_words(config: Config) -> None:

@@ -50,6 +50,12 @@ class Seat:
     """The team's agents in index order."""
 
 
+def read_run_state(path: Path) -> Any:
+    """Return what `commit` was given for a checkpoint; the manifest is not looked at. Raises RunError, OSError."""
+    file = contained(Path(path), "run.json")
+    return parse_json(file.read_bytes(), file)
+
+
 class Checkpoint:
     """A verified checkpoint. Every read is compared with the manifest again: what is returned is what was hashed."""
 

@@ -160,6 +160,12 @@ class RolloutWorker:
             self._counts[EPISODES] += len(episodes.lengths)
             self._report("episodes", episodes)
 
+    def drain(self) -> None:
+        """Report every episode that is finished, and say so: from here on nothing is stepped."""
+        if not self._words.drained[self._index]:
+            self.report()
+            self._words.drained[self._index] = 1
+
     def generator_states(self) -> list[list[dict[str, Any] | None]]:
         """Return where the streams of each split's environments are (`seeding.generator_state`)."""
         return [split.generator_states() for split in self._splits]

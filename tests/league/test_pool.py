@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sfmarl.errors import RunError, UsageError
-from sfmarl.league.pool import SnapshotPool
+from sfmarl.errors import RunError, UsageError, UserCodeError
+from sfmarl.league.pool import SnapshotPool, make_eviction_rule
 from sfmarl.league.snapshot import SnapshotMeta
 from sfmarl.league.store import DirectoryStore, MemoryStore
+from sfmarl.league.url_store import UrlStore
 
 ARCHITECTURE = {"hidden": [8]}
 
@@ -166,6 +167,40 @@ def test_a_source_that_cannot_be_used_changes_nothing(tmp_path, wrong):
     with pytest.raises(UsageError, match=messages[wrong]):
         pool.seed(good, tmp_path / "bad")
     assert pool.state_dict() == before
+
+
+def test_an_eviction_rule_of_ones_own_is_named_and_its_mistakes_are():
+    pool = filled(6, 3, eviction="tests.league.test_pool:second?shift=1")
+    assert [entry.number for entry in pool.entries] == [0, 1, 5]
+    with pytest.raises(UsageError, match="shifty"):
+        make_eviction_rule("tests.league.test_pool:second?shifty=1")
+    with pytest.raises(UserCodeError, match="raised IndexError: none"):
+        filled(3, 2, eviction="tests.league.test_pool:raises")
+    for choice in ("9", "-1", "1.5", "2"):
+        with pytest.raises(UserCodeError, match=r"chose .*that may go"):
+            filled(3, 2, eviction=f"tests.league.test_pool:chooses?place={choice}")
+
+
+def second(entries, may_go, shift=0):
+    """A user's rule: the second entry, or one further on."""
+    return [place for place, free in enumerate(may_go) if free][1] + shift
+
+
+def raises(entries, may_go):
+    raise IndexError("none")
+
+
+def chooses(entries, may_go, place):
+    return place
+
+
+def test_nothing_is_deleted_from_a_store_that_is_shared(tmp_path):
+    ours, shared = filled(6, 2, store=DirectoryStore(tmp_path / "own", shared=False)), []
+    assert len(ours.sweep()) == 4 and len(ours.store.addresses()) == 2
+    for store in (DirectoryStore(tmp_path / "all"), UrlStore(f"memory:/{tmp_path}")):
+        pool = filled(6, 2, store=store)
+        shared.append((pool.sweep(), len(store.addresses())))
+    assert shared == [([], 6), ([], 6)]
 
 
 def test_mistakes_are_named():

@@ -14,8 +14,11 @@ import pytest
 
 from sfmarl import user_code
 from sfmarl.algorithms import ALGORITHMS
+from sfmarl.config import LeagueConfig
 from sfmarl.envs.registry import ENVS
 from sfmarl.evaluation.evaluate import evaluate_run
+from sfmarl.league.matchmakers import MATCHMAKERS
+from sfmarl.league.pool import EVICTION
 from sfmarl.models.custom import MODELS
 from sfmarl.monitor.metrics import USER_METRICS, describe
 from sfmarl.run.callbacks import CALLBACKS
@@ -31,7 +34,7 @@ EXAMPLES = sorted((ROOT / "launch" / "extend").glob("*.py"))
 @pytest.fixture
 def own_names(monkeypatch):
     """Whatever a test registers or imports is forgotten again."""
-    for registry in (ALGORITHMS, ENVS, MODELS, USER_METRICS, CALLBACKS, REWARDS):
+    for registry in (ALGORITHMS, ENVS, MODELS, USER_METRICS, CALLBACKS, REWARDS, MATCHMAKERS, EVICTION):
         monkeypatch.setattr(registry, "_values", dict(registry))
     monkeypatch.setattr(sys, "path", list(sys.path))
     before = set(sys.modules)
@@ -41,7 +44,7 @@ def own_names(monkeypatch):
             del sys.modules[name]
 
 
-def run_example(name: str, run_dir: Path) -> TrainResult:
+def run_example(name: str, run_dir: Path, **settings) -> TrainResult:
     """Run an example's settings for a few thousand steps."""
     path = ROOT / "launch" / "extend" / f"{name}.py"
     import_user_code([str(path)])
@@ -59,6 +62,7 @@ def run_example(name: str, run_dir: Path) -> TrainResult:
             log_seconds=0.2,
             quiet=True,
             run_dir=run_dir,
+            **settings,
         )
     )
 
@@ -74,6 +78,7 @@ def test_there_is_an_example_of_each_kind():
         "own_algorithm",
         "own_callback",
         "own_env",
+        "own_matchmaker",
         "own_metric",
         "own_model",
         "own_reward",
@@ -115,6 +120,17 @@ def test_own_metric(tmp_path, own_names):
     result = run_example("own_metric", tmp_path / "run")
     assert {"unfairness", "together", "eval/unfairness", "eval/together"} <= written(result)
     assert result.summary["evaluation"]["metrics"]["unfairness"] == 0.0
+
+
+def test_own_matchmaker(tmp_path, own_names):
+    few = {"snapshot_env_steps": 400, "pool_size": 4, "live_snapshots": 4}
+    league = LeagueConfig(matchmaker="even?width=0.25", eviction="middle?keep=1", **few)
+    result = run_example("own_matchmaker", tmp_path / "run", league=league)
+    assert "league/main/elo" in written(result)
+    state = latest(result.run_dir).run_state["league"]["pool"]
+    numbers = [entry["number"] for entry in state["entries"]]
+    assert len(numbers) == 4 and numbers[0] == 0 and numbers[-1] == state["next"] - 1 > 6, "the middle ones went"
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["league"]["eviction"] == "middle?keep=1"
 
 
 def test_own_algorithm(tmp_path, own_names):
