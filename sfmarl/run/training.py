@@ -221,6 +221,7 @@ class Training:
 
     def _save_after_failure(self) -> None:
         """Keep what was learned since the last checkpoint, if the learners still answer."""
+        self._league = None  # results that it cannot read are no reason to lose what was learned; it is saved as it is
         with contextlib.suppress(RunError):  # the first failure is told; the checkpoint before it stands
             self._keeper.save_now(self._pump)
 

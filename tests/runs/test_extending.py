@@ -123,13 +123,13 @@ def test_own_metric(tmp_path, own_names):
 
 
 def test_own_matchmaker(tmp_path, own_names):
-    few = {"snapshot_env_steps": 400, "pool_size": 4, "live_snapshots": 4}
+    few = {"snapshot_env_steps": 400, "pool_size": 5, "live_snapshots": 2}
     league = LeagueConfig(matchmaker="even?width=0.25", eviction="middle?keep=1", **few)
     result = run_example("own_matchmaker", tmp_path / "run", league=league)
     assert "league/main/elo" in written(result)
     state = latest(result.run_dir).run_state["league"]["pool"]
     numbers = [entry["number"] for entry in state["entries"]]
-    assert len(numbers) == 4 and numbers[0] == 0 and numbers[-1] == state["next"] - 1 > 6, "the middle ones went"
+    assert len(numbers) == 5 and numbers[0] == 0 and numbers[-1] == state["next"] - 1 > 6, "the middle ones went"
     assert json.loads((tmp_path / "run" / "config.json").read_text())["league"]["eviction"] == "middle?keep=1"
 
 

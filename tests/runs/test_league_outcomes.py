@@ -84,6 +84,7 @@ def test_a_game_whose_outcome_cannot_be_read_ends_at_its_first_match(env, says, 
     settings = LeagueConfig(snapshot_env_steps=100_000, evaluation_share=0.0)
     with pytest.raises(error, match=why):
         train(config(tmp_path / "run", env=f"{GAMES}:{env}", env_kwargs={"says": says}, league=settings))
+    assert len(checkpoint.checkpoint_paths(tmp_path / "run")) == 2, "one of the beginning, one of the end"
 
 
 def test_shaped_rewards_say_nothing_of_the_outcome():
