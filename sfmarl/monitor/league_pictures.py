@@ -164,7 +164,8 @@ def opponents_over_time_picture(
         axes.xaxis.set_major_formatter(_steps())
     panels[-1].set_xlabel("env-steps", fontsize=8)
     panels[0].set_title(_wrapped(title), fontsize=9)
-    bar = figure.colorbar(scale, ax=panels, orientation="horizontal", fraction=0.05)
+    ticks = [0.0, most / 16, most / 4, most]
+    bar = figure.colorbar(scale, ax=panels, orientation="horizontal", fraction=0.05, ticks=ticks, format="%.2g")
     bar.ax.tick_params(labelsize=7)
     bar.set_label("probability", fontsize=8)
     return _encoded(figure)

@@ -185,6 +185,10 @@ class _Output:
     retry_at: float = 0.0
 
 
+PICTURE_SECONDS = 60.0
+"""Patience with the last record's pictures, on a machine that is busy with something else."""
+
+
 class MetricsWriter:
     """Writes records from a thread of its own: it never raises and never waits for the disk.
 
@@ -214,6 +218,7 @@ class MetricsWriter:
         self._start = time.monotonic()
         self._records: queue.SimpleQueue[tuple[Record, Callable[[], Late] | None] | None] = queue.SimpleQueue()
         self._notices: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._drawing = False
         self._thread = threading.Thread(target=self._work, name="metrics", daemon=True)
         self._thread.start()
 
@@ -235,9 +240,13 @@ class MetricsWriter:
         self._records.put((Record(time.time(), wall, int(env_steps), int(agent_steps), values), late))
         self._deliver()
 
-    def close(self, timeout: float = 20.0) -> None:
-        """Write what is queued, waiting at most `timeout` seconds for the disk and the last pictures."""
+    def close(self, timeout: float = 5.0) -> None:
+        """Write what is queued, waiting at most `timeout` seconds for the disk, and longer for pictures being drawn."""
         self._records.put(None)
+        self._thread.join(timeout)
+        deadline = time.monotonic() + PICTURE_SECONDS
+        while self._drawing and time.monotonic() < deadline:
+            self._thread.join(timeout)
         self._thread.join(timeout)
         self._deliver()
 
@@ -265,11 +274,14 @@ class MetricsWriter:
                 output.sink.close()
 
     def _completed(self, record: Record, late: Callable[[], Late]) -> Record:
+        self._drawing = True
         try:
             scalars, document, pictures = late()
         except Exception as error:  # a picture is not worth the records that come after it
             self._notices.put(f"A record's pictures could not be made: {type(error).__name__}: {error}.")
             return record
+        finally:
+            self._drawing = False
         values = {**record.scalars, **{name: float(value) for name, value in scalars.items()}}
         return replace(record, scalars=values, document=document, pictures=pictures)
 

@@ -12,6 +12,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from sfmarl.monitor.metrics import METRICS, MetricsWriter, describe
+from sfmarl.monitor.record_files import Late
 
 LAG, LENGTH = "policy_lag/mean", "episode/length"
 
@@ -150,3 +151,27 @@ def test_unknown_names_are_not():
     assert describe("throughput/fps") is None
     assert describe("episode/length2") is None
     assert all(metric.description and metric.unit for metric in METRICS.values())
+
+
+def test_what_comes_late_joins_its_record_and_a_failure_costs_nothing_else(tmp_path):
+    notices: list[str] = []
+    writer = MetricsWriter(tmp_path, warn=notices.append)
+    begun = threading.Event()
+
+    def late() -> Late:
+        begun.set()
+        time.sleep(1.2)
+        return Late({"league/main/rating": 1300.0}, {"met": {"main": [1.0]}}, {})
+
+    def failing() -> Late:
+        raise ValueError("no colour")
+
+    writer.write({"episodes": 1.0}, env_steps=1, agent_steps=1, late=failing)
+    writer.write({"episodes": 2.0}, env_steps=2, agent_steps=2, late=late)
+    assert begun.wait(10)
+    writer.close(timeout=0.5)
+    first, second = read_lines(tmp_path)
+    assert "league/main/rating" not in first and second["league/main/rating"] == 1300 and second["episodes"] == 2
+    (line,) = (tmp_path / "league.jsonl").read_text().splitlines()
+    assert json.loads(line)["met"] == {"main": [1.0]} and json.loads(line)["env_steps"] == 2
+    assert notices == ["A record's pictures could not be made: ValueError: no colour."]
