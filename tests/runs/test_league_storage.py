@@ -37,7 +37,7 @@ def on_disk(run_dir: Path) -> set[str]:
     return set(open_store(run_dir).addresses())
 
 
-@pytest.mark.parametrize("keep", [1, 3])
+@pytest.mark.parametrize("keep", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_files_of_evicted_snapshots_go_once_no_checkpoint_names_them(keep, tmp_path):
     settings = {**SERIAL, "env_steps": 10_000, "checkpoint_seconds": 0.3, "keep_checkpoints": keep}
     run_dir = train(config(tmp_path / "run", **settings, league={"snapshot_env_steps": 500})).run_dir
