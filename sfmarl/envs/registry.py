@@ -194,7 +194,7 @@ def _build_vector(
 
 def _collect_infos(config: Config, env: VectorEnv | TurnVectorEnv, wanted: Sequence[InfoMetric]) -> None:
     if not isinstance(env, Reporting):
-        raise UsageError(f"{config.env} is a native vector environment without infos: leave out info_metrics")
+        raise UsageError(f"{config.env} is a native vector environment, which has no infos: leave out info_metrics")
     for key in (metric.key for metric in wanted):
         if key not in env.info_keys:
             raise UsageError(
