@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
 
 from torch import nn
 
@@ -11,9 +13,10 @@ from sfmarl.envs.script import find_script
 from sfmarl.errors import UsageError, nearest
 from sfmarl.fit import differences
 from sfmarl.league.roles import ROLES
+from sfmarl.league.snapshot import canonical
 from sfmarl.memory.match_table import TableSpec
 from sfmarl.players import Learning, learning_player
-from sfmarl.specs import EnvSpec
+from sfmarl.specs import EnvSpec, PolicySpec
 
 
 def league_players(config: Config, env: EnvSpec) -> dict[str, Learning]:
@@ -68,3 +71,12 @@ def require_alike(names: Sequence[str], actors: Sequence[nn.Module]) -> None:
                 f"the players of a league have one network, but {names[0]!r} and {name!r} differ. Give them the "
                 "same hidden layers, memory and normalisation; algorithms and learning rates may differ."
             )
+
+
+def architecture(spec: PolicySpec, hp: Any) -> str:
+    """Return what must agree for the weights of two players to mean the same, as canonical JSON."""
+    about = spec.to_json()
+    for name in ("name", "agents", "state_source", "state_shape"):
+        about.pop(name, None)
+    net = asdict(hp.net(hp.actor_rnn, hp.encoder))
+    return canonical({"policy": about, "actor": net | {"hidden": list(net["hidden"])}})

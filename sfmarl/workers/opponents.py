@@ -70,6 +70,11 @@ class Opponents:
         """Addresses that can act, least recently used first."""
         return list(self._slots)
 
+    @property
+    def slots(self) -> dict[str, int]:
+        """Address -> bank slot of those, in that order; to look is not to use."""
+        return dict(self._slots)
+
     def slot_of(self, address: str) -> int:
         """Return the bank slot of a loaded snapshot, which counts as a use. Raises KeyError when it is not loaded."""
         slot = self._slots[address] = self._slots.pop(address)
