@@ -1,7 +1,9 @@
-"""Frozen opponents of one architecture on an inference worker: which snapshots its weight bank holds, and where.
+"""A cache of frozen opponents of one architecture: which snapshots a bank of K places holds, and where.
 
     want(addresses, in_use)    bring them in, most wanted first; others make room, those in use never do
     slot_of(address)           where in the bank it lies
+
+A run has one, over the columns of its match table (run/live_snapshots.py).
 
 The bank is a cache: snapshots that are not wanted stay until their place is needed, least recently used first. Weights
 move only here, and what is loaded is compared with its address first.
