@@ -1,4 +1,4 @@
-"""`events.jsonl`: what happened to a run besides learning, one line each: starts, deaths, replacements, failures, ends."""
+"""`events.jsonl`: what happens to a run besides learning, a line each: starts, deaths, replacements, failures, ends."""
 
 from __future__ import annotations
 

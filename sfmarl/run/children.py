@@ -88,7 +88,7 @@ class Children:
         return child
 
     def listen(self, timeout: float, sentinels: bool) -> list[Child]:
-        """Read what is said within `timeout` seconds, and return who died; nobody, unless `sentinels` can be trusted."""
+        """Read what is said within `timeout` seconds and return who died: nobody if `sentinels` cannot be trusted."""
         children = {child.pipe: child for child in self.running.values()}
         ends = {child.process.sentinel: child for child in self.running.values()} if sentinels else {}
         if not children:

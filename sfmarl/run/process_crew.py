@@ -1,4 +1,4 @@
-"""Async and sync mode: every component is a process (`supervisor.py`). What they are asked for is answered, even if they die."""
+"""Async and sync mode: every component is a process. What they are asked for is answered, even if they die."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 
 from sfmarl.memory.plane import DataPlane
 from sfmarl.monitor.event_log import EventLog
-from sfmarl.run.supervisor import DIED, Supervisor
 from sfmarl.run.crew import Message
 from sfmarl.run.plan import RunPlan
+from sfmarl.run.supervisor import DIED, Supervisor
 
 
 class ProcessCrew:

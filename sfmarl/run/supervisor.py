@@ -1,8 +1,8 @@
 """Who is replaced when a process dies or hangs, and when the run ends instead.
 
 A child that ends with an exception said why and ends the run: the same would happen again. A child that was killed (by
-a signal, the out-of-memory killer, an operator, a crash in native code) is replaced, within a budget (`restarts.py`). One
-whose loop no longer turns (`hangs.py`) is asked for its stacks and killed; from then on it was killed like any other.
+a signal, the out-of-memory killer, an operator, a crash in native code) is replaced, within a budget (`restarts.py`).
+One whose loop no longer turns (`hangs.py`) is asked for its stacks and killed; from then on it was killed like any.
 
     rollout worker    its generation is counted up; its replacement waits until the inference worker has taken note,
                       gives back the slots that were being filled, and begins anew (with local inference it takes
@@ -147,8 +147,8 @@ class Supervisor:
         where = self._keep_stacks(f"{child.name} {reason}\n{stacks}\n\n") if stacks else ""
         if child.first and not child.started and (child.hung or child.process.exitcode >= 0):
             raise self._fail(
-                f"{child.name} {reason} before it could start.{where} If a script of yours calls train(), the call must "
-                'stand under `if __name__ == "__main__":`.'
+                f"{child.name} {reason} before it could start.{where} If a script of yours calls train(), the call "
+                'must stand under `if __name__ == "__main__":`.'
             )
         restarts = self._restarts[component]
         delay = restarts.after(life, now)
@@ -165,8 +165,8 @@ class Supervisor:
         self._due.append(Due(now + delay, *component))
         self._spawn_due()
         soon = f" in {delay:.1f} s" if delay else ""
-        self._say(child, "warning", f"{child.name} {reason}; replaced{soon} ({restarts.recent} of {self._max_restarts})."
-                                    f"{where}")  # fmt: skip
+        count = f"({restarts.recent} of {self._max_restarts})"
+        self._say(child, "warning", f"{child.name} {reason}; replaced{soon} {count}.{where}")
 
     def _say(self, child: Child, kind: str, text: str) -> None:
         self.children.messages.append(Message(child.role, child.index, kind, text))

@@ -7,12 +7,11 @@ import signal
 import threading
 
 import pytest
-from tests.runs.small import children, config, wait_for
 
 from sfmarl.errors import RunError
 from sfmarl.run.runner import train
 from sfmarl.storage.checkpoint import latest
-
+from tests.runs.small import children, config, wait_for
 
 PATIENCE = 4.0
 """Seconds: longer than a busy machine lets a healthy process wait for its turn."""

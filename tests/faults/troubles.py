@@ -10,10 +10,10 @@ import signal
 import time
 
 import psutil
-from tests.runs.small import PAYOFF, Slow
 
 from sfmarl.envs.games import MatrixGame
 from sfmarl.memory.queues import SharedQueue
+from tests.runs.small import PAYOFF, Slow
 
 MUTEX_OFFSET = 56
 """Bytes into a faster-fifo queue (see memory/queues.py)."""
