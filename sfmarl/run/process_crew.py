@@ -63,7 +63,7 @@ class ProcessCrew:
             if self._supervisor.children.send("learner", index, ("save", target)):
                 self._saving[index] = target
             else:
-                failure = f"learner {index} is being replaced"
+                failure = f"learner {index} is not running"
                 self._unanswered.append(Message("learner", index, "saved", (target, failure)))
 
     def reset(self, policy: int) -> None:
