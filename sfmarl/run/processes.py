@@ -256,7 +256,7 @@ def _evaluator_main(
             continue
         path, episodes, seed = pipe.recv()
         try:
-            evaluation = evaluate_checkpoint(config, path, episodes, seed, stop)
+            evaluation = evaluate_checkpoint(config, path, episodes, seed, stop=stop)
         except Stopped:
             return
         except SfmarlError as error:
