@@ -25,10 +25,12 @@ from sfmarl.memory.queues import LocalQueue, TicketQueue
 from sfmarl.models.acting import flat_size, flatten_into, make_acting
 from sfmarl.run.plan import RunPlan
 from sfmarl.seeding import seed_for
+from sfmarl.storage.kept_batch import keep_batch
 from sfmarl.workers.inference import InferenceWorker, PolicySlot
 from sfmarl.workers.learner import LearnerWorker
 from sfmarl.workers.lockstep import LockstepSplit
 from sfmarl.workers.match_seating import MatchSeating
+from sfmarl.workers.not_finite import NotFinite
 from sfmarl.workers.rollout import REPORT_SECONDS, RolloutWorker, Split
 from sfmarl.workers.routing import Bystander, HomeRoute, SeatRoute
 from sfmarl.workers.seating import HomeSeating, Seating, frozen
@@ -268,4 +270,10 @@ def build_learner(
         max_policy_lag=config.max_policy_lag,
         sync=plan.sync,
         device_weights=shared,
+        not_finite=NotFinite(
+            plan.policies[policy].name,
+            config.max_skipped_updates,
+            partial(keep_batch, config.run_dir),
+            partial(report, "warning"),
+        ),
     )
