@@ -27,10 +27,12 @@ from sfmarl.models.acting import flat_size, flatten_into, make_acting
 from sfmarl.models.bank import WeightBank
 from sfmarl.run.plan import RunPlan
 from sfmarl.seeding import seed_for
+from sfmarl.storage.kept_batch import keep_batch
 from sfmarl.workers.inference import InferenceWorker
 from sfmarl.workers.learner import LearnerWorker
 from sfmarl.workers.lockstep import LockstepSplit
 from sfmarl.workers.match_seating import MatchSeating
+from sfmarl.workers.not_finite import NotFinite
 from sfmarl.workers.policy_slots import BankSlot, PolicySlot
 from sfmarl.workers.rollout import REPORT_SECONDS, RolloutWorker, Split
 from sfmarl.workers.routing import Bystander, HomeRoute, SeatRoute
@@ -279,4 +281,10 @@ def build_learner(
         max_policy_lag=config.max_policy_lag,
         sync=plan.sync,
         device_weights=shared,
+        not_finite=NotFinite(
+            plan.policies[policy].name,
+            config.max_skipped_updates,
+            partial(keep_batch, config.run_dir),
+            partial(report, "warning"),
+        ),
     )
