@@ -49,6 +49,7 @@ def random_actions(
     keys = rng.random((*shape, spec.mask_size))
     if mask is not None:
         keys = np.where(mask, keys, -1.0)
+    if spec.kind == "discrete":
+        return keys.argmax(-1).astype(np.int32)
     splits = np.cumsum(spec.nvec)[:-1]
-    choices = np.stack([part.argmax(-1) for part in np.split(keys, splits, axis=-1)], axis=-1).astype(np.int32)
-    return choices[..., 0] if spec.kind == "discrete" else choices
+    return np.stack([part.argmax(-1) for part in np.split(keys, splits, axis=-1)], axis=-1).astype(np.int32)

@@ -29,6 +29,11 @@ def _loads(data) -> Ticket:
     return _TICKET.unpack(data)
 
 
+_MUTEX = struct.Struct("<iIiIi")
+_MUTEX_OFFSET, _QUEUE_BYTES, _PROCESS_SHARED = 56, 208, 128
+"""Where the mutex lies in a faster-fifo queue, what the queue takes, and a bit of the mutex's kind (glibc, x86-64)."""
+
+
 class TicketQueue(Protocol):
     """Many writers, one reader."""
 
@@ -96,6 +101,18 @@ class SharedQueue:
             self._bell.sleep(timeout)
             tickets = self._get()
         return tickets
+
+    def lock_holder(self) -> int | None:
+        """Return the thread id that holds the ring's mutex, 0 for one that is not known yet, None if nobody does.
+
+        Also None where the mutex is not laid out as expected: then a lock that died with its owner shows only by the
+        processes that hang in it.
+        """
+        memory = self._queue.queue_obj_buffer
+        if len(memory) != _QUEUE_BYTES:
+            return None
+        locked, _, owner, _, kind = _MUTEX.unpack_from(memory, _MUTEX_OFFSET)
+        return owner if locked and kind & _PROCESS_SHARED else None
 
     def _get(self) -> list[Ticket]:
         try:

@@ -19,6 +19,9 @@ INFERENCE_COUNTS = ("forwards", "rows")
 LEARNER_COUNTS = ("updates", "agent_steps", "rows", "dropped_slots")
 """Counters per role, since the start of the run (they outlive a worker's restart)."""
 
+WATCHED = ("rollout", "inference", "learner", "evaluator")
+"""Roles whose processes count the passes of their loop."""
+
 
 def plan_words(layout: Layout, workers: int, splits: int, inference_workers: int, policies: int) -> None:
     """Add the control words of a run of this size to `layout`."""
@@ -38,6 +41,8 @@ def plan_words(layout: Layout, workers: int, splits: int, inference_workers: int
         layout.add(f"{role}.times", (count, len(times)), np.float64)
         layout.add(f"{role}.counts", (count, len(counts)), np.int64)
         layout.add(f"{role}.progress", (count,), np.int64)
+    for role, count in zip(WATCHED, (workers, inference_workers, policies, 1), strict=True):
+        layout.add(f"{role}.passes", (count,), np.int64)
 
 
 class Words:
@@ -65,6 +70,8 @@ class Words:
         """Role -> [processes, counters] int64."""
         self.progress = {role: segment.array(f"{role}.progress") for role in ("rollout", "inference", "learner")}
         """Role -> [processes] int64: counts every pass of the process's loop that did something."""
+        self.passes = {role: segment.array(f"{role}.passes") for role in WATCHED}
+        """Role -> [processes] int64: counts every pass, waiting or not; a process whose count stands still hangs."""
 
     @property
     def stopping(self) -> bool:

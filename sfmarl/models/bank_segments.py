@@ -71,7 +71,9 @@ class Segments:
     ) -> tuple[np.ndarray, np.ndarray]:
         """See `WeightBank.act`."""
         b, a = obs.shape[:2]
-        agents = np.broadcast_to(np.arange(a), (b, a)) if agent_index is None else agent_index
+        agents = agent_index
+        if agents is None and (self._num_sets > 1 or self._has_ids):
+            agents = np.broadcast_to(np.arange(a), (b, a))
         # what is sorted are rows, or with several sets the agents of rows: U units of W agents each
         if self._num_sets == 1:
             units, width, keys = b, a, slot
@@ -79,9 +81,9 @@ class Segments:
             units, width, keys = b * a, 1, (slot[:, None] * self._num_sets + self._sets[agents]).reshape(-1)
         order = in_order(keys)
         rows, key = order.rows, np.repeat(order.keys, order.counts)
-        slot_of_unit = key // self._num_sets
+        slot_of_unit = key if self._num_sets == 1 else key // self._num_sets
         x = self._inputs(obs.reshape(units, width, -1), rows, slot_of_unit)
-        biases = [np.repeat(key, width)] * len(self._weights)
+        biases = [key if width == 1 else np.repeat(key, width)] * len(self._weights)
         if self._has_ids:
             # the first layer's differ by agent
             unit_agents = agents.reshape(units, width)[rows]
@@ -125,7 +127,8 @@ class Segments:
             weights = self._weights[i]
             h = self._buffers(f"h{i}", len(x), weights[0].shape[-1])
             for key, part in segments:
-                np.matmul(x[part], weights[key], out=h[part])
+                # of a few rows this is up to 1.5 times as fast as np.matmul
+                np.dot(x[part], weights[key], out=h[part])
             np.add(h, self._bias(i, biases[i]), out=h)
             if self._tanh:
                 torch.from_numpy(h).sigmoid_()

@@ -18,17 +18,22 @@ from sfmarl.envs.script import ScriptedPlayer
 from sfmarl.envs.turns import TurnEnv
 from sfmarl.envs.vector_turns import TurnVectorEnv
 from sfmarl.errors import RunError
+from sfmarl.league.snapshot import address_of
 from sfmarl.memory.block import Block
 from sfmarl.memory.device_weights import DeviceWeightsReader, DeviceWeightsWriter
 from sfmarl.memory.plane import DataPlane
 from sfmarl.memory.queues import LocalQueue, TicketQueue
 from sfmarl.models.acting import flat_size, flatten_into, make_acting
+from sfmarl.models.bank import WeightBank
 from sfmarl.run.plan import RunPlan
 from sfmarl.seeding import seed_for
-from sfmarl.workers.inference import InferenceWorker, PolicySlot
+from sfmarl.storage.kept_batch import keep_batch
+from sfmarl.workers.inference import InferenceWorker
 from sfmarl.workers.learner import LearnerWorker
 from sfmarl.workers.lockstep import LockstepSplit
 from sfmarl.workers.match_seating import MatchSeating
+from sfmarl.workers.not_finite import NotFinite
+from sfmarl.workers.policy_slots import BankSlot, PolicySlot
 from sfmarl.workers.rollout import REPORT_SECONDS, RolloutWorker, Split
 from sfmarl.workers.routing import Bystander, HomeRoute, SeatRoute
 from sfmarl.workers.seating import HomeSeating, Seating, frozen
@@ -187,19 +192,18 @@ def build_inference(
     slots = []
     actors = [(spec, learns.algo, learns.hp) for spec, learns in zip(plan.policies, plan.learning, strict=True)]
     actors += [(player.state.spec, player.state.algo, player.hp) for player in plan.bystanders if player.state]
-    table = plan.plane.table
-    if table is not None:
-        actors += [actors[0]] * table.snapshots
+    seeds = [seed_for(plan.config.seed, "act", *born, index, policy) for policy in range(len(actors) + 1)]
     for policy, (spec, algo, hp) in enumerate(actors):
-        seed = seed_for(plan.config.seed, "act", *born, index, policy)
         actor = get_algorithm(algo).cls.build_actor(spec, hp)
         store = plane.weights(policy)
         shared = DeviceWeightsReader(store, device) if plan.shares_device_weights else None
-        slots.append(PolicySlot(make_acting(actor, spec, device, seed), store, shared))
+        slots.append(PolicySlot(make_acting(actor, spec, device, seeds[policy]), store, shared))
     learning = len(plan.policies)
     unlearning = dict(enumerate(slots[learning:]))
-    if table is not None:
-        unlearning |= {table.column_of_learning(player): slot for player, slot in enumerate(slots[:learning])}
+    bank = None
+    if (table := plan.plane.table) is not None:
+        unlearning = {table.column_of_learning(player): slot for player, slot in enumerate(slots)}
+        bank = _bank(plan, plane, device, seeds[-1])
     return InferenceWorker(
         index,
         [block for worker in workers for block in plane.blocks(worker=worker)],
@@ -210,8 +214,17 @@ def build_inference(
         outboxes,
         scratch=[seat for w in workers for split in range(plan.plane.splits) for seat in plane.scratch(w, split)],
         frozen=unlearning,
+        bank=bank,
         turn_based=plan.env.turn_based,
     )
+
+
+def _bank(plan: RunPlan, plane: DataPlane, device: torch.device, seed: int) -> BankSlot:
+    """Build what acts for a league's live snapshots, which are built like every learning player."""
+    spec, learns, capacity = plan.policies[0], plan.learning[0], plan.plane.table.snapshots
+    actor = get_algorithm(learns.algo).cls.build_actor(spec, learns.hp)
+    stores = [plane.weights(len(plan.policies) + column) for column in range(capacity)]
+    return BankSlot(WeightBank(actor, spec, capacity, device, seed), stores, partial(address_of, plan.architecture))
 
 
 def publish_frozen(plan: RunPlan, plane: DataPlane) -> None:
@@ -268,4 +281,10 @@ def build_learner(
         max_policy_lag=config.max_policy_lag,
         sync=plan.sync,
         device_weights=shared,
+        not_finite=NotFinite(
+            plan.policies[policy].name,
+            config.max_skipped_updates,
+            partial(keep_batch, config.run_dir),
+            partial(report, "warning"),
+        ),
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
+import os
 import signal
 import time
 from dataclasses import dataclass
@@ -11,6 +13,7 @@ from multiprocessing.connection import Connection
 import psutil
 
 from sfmarl.run.processes import Role
+from sfmarl.run.stack_dump import StackDump
 
 
 @dataclass
@@ -21,10 +24,16 @@ class Child:
     index: int
     process: multiprocessing.process.BaseProcess
     pipe: Connection
-    restarts: int = 0
-    """How many processes had its part before it."""
+    dump: StackDump
+    """Where its stacks go when it crashes or is asked for them."""
+    born: float
+    """`time.monotonic()` when it was started."""
+    first: bool
+    """Nobody had its part before it."""
     started: bool = False
     """It has built its component."""
+    hung: str = ""
+    """How it hung, if it was killed for that."""
 
     @property
     def name(self) -> str:
@@ -36,6 +45,8 @@ class Child:
     @property
     def reason(self) -> str:
         """How it ended, once it has been joined."""
+        if self.hung:
+            return self.hung
         code = self.process.exitcode
         if code is None or code >= 0:
             return f"ended with exit code {code}"
@@ -44,12 +55,22 @@ class Child:
         except ValueError:
             return f"was killed by signal {-code}"
 
+    @property
+    def status(self) -> str:
+        """What the kernel says of it (psutil.STATUS_*)."""
+        try:
+            return psutil.Process(self.process.pid).status()
+        except psutil.NoSuchProcess:
+            return psutil.STATUS_DEAD
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.process.pid, signal.SIGKILL)
+
     def is_running(self) -> bool:
         """Ask the kernel: a sentinel also falls silent when the fork server, not the child, has died."""
-        try:
-            return psutil.Process(self.process.pid).status() != psutil.STATUS_ZOMBIE
-        except psutil.NoSuchProcess:
-            return False
+        return self.status not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
 
     def ends_within(self, seconds: float) -> bool:
         """Whether it is gone, or will be within `seconds`: its sentinel falls silent a moment before it is."""

@@ -11,7 +11,8 @@ Keys of players are names for those that learn and for scripts, addresses for sn
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,12 @@ from sfmarl.errors import RunError, UsageError
 from sfmarl.league.matchmakers import make_matchmaker
 from sfmarl.league.pool import PoolEntry, SnapshotPool, make_eviction_rule
 from sfmarl.league.roles import SnapshotRule, make_role
-from sfmarl.league.snapshot import SnapshotMeta
+from sfmarl.league.snapshot import SnapshotMeta, address_of
 from sfmarl.league.store import FOLDER, DirectoryStore
 from sfmarl.memory.match_table import EMPTY, Matches
 from sfmarl.memory.plane import DataPlane
 from sfmarl.monitor.episodes import Episodes
 from sfmarl.run.league_opponents import Opponents, restricted
-from sfmarl.run.league_plan import architecture
 from sfmarl.run.league_results import Results
 from sfmarl.run.league_seeds import seed_store
 from sfmarl.run.live_snapshots import LiveSnapshots
@@ -81,12 +81,11 @@ class League:
             make_role(role, rule, matchmaker, seed_for(plan.config.seed, "role", name))
             for name, role in settings.roles.items()
         ]
-        self._architecture = json.loads(architecture(plan.policies[0], plan.learning[0].hp))
         folder = plan.config.run_dir / FOLDER
         self.pool = SnapshotPool(
             # a link leads to where others may have theirs
             DirectoryStore(folder, shared=folder.is_symlink()),
-            self._architecture,
+            json.loads(plan.architecture),
             settings.pool_size,
             make_eviction_rule(settings.eviction),
         )
@@ -94,18 +93,16 @@ class League:
         teams = plan.env.teams
         self.results = Results(settings, len(teams), len(teams[0].agents))
         self.opponents = Opponents(settings, self.roles, matchmaker, self.pool, self.results)
-        self.live = LiveSnapshots(plane, self._weights_of)
+        self.live = LiveSnapshots(plane, self._weights_of, partial(address_of, plan.architecture))
         self._address: dict[int, str] = {}
         self._parents: list[str | None] = [None] * len(self.names)
         self._pinned: list[str] = []
         self._generator = np.random.default_rng(seed_for(plan.config.seed, "league"))
         self._next_refresh = 0
-        self.bytes_if_all_pulled = 0
-        """Bytes that would have moved if every rollout worker had pulled every snapshot that was taken."""
         if past:
             self._load(past)
         elif settings.seed_pool:
-            for entry in self.pool.seed(*(seed_store(source, self._architecture) for source in settings.seed_pool)):
+            for entry in self.pool.seed(*(seed_store(source, plan.architecture) for source in settings.seed_pool)):
                 self._enter(entry)
         self._refresh()
 
@@ -133,11 +130,10 @@ class League:
             return None
         name = self.names[player]
         meta = SnapshotMeta(name, self.settings.roles[name], self._parents[player], env_steps, version)
-        entry = self.pool.add(self._architecture, flat, meta)
+        entry = self.pool.add(self._plan.architecture, flat, meta)
         self._parents[player] = entry.address
         self._enter(entry)
         self._forget_evicted()
-        self.bytes_if_all_pulled += flat.nbytes * self._plan.plane.workers
         self._tell(f"snapshot {entry.number} of {name} at {env_steps:,} env-steps: {entry.address[:12]}")
         return entry
 
@@ -179,61 +175,59 @@ class League:
         spec, entries = self._plane.spec.table, self.pool.entries
         wanted = self.opponents.wanted()
         self._bring_live(entries, wanted[:, : len(entries)].mean(axis=0) + self.opponents.curiosity)
-        place = {entry.number: position for position, entry in enumerate(entries)}
         probability = np.zeros((spec.learning, spec.columns))
-        for column in np.flatnonzero(self.live.drawable):
-            # an entry that was evicted while it is live is met no more
-            if (position := place.get(int(self.live.entries[column]))) is not None:
-                probability[:, column] = wanted[:, position]
+        number = np.full(spec.columns, EMPTY)
+        columns = self.live.columns
+        for position, entry in enumerate(entries):
+            # entries of one snapshot share its column
+            if (column := columns.get(entry.address)) is not None:
+                probability[:, column] += wanted[:, position]
+                number[column] = entry.number
         first = spec.column_of_learning(0)
         probability[:, first : first + spec.learning] = wanted[:, len(entries) :]
         for player in range(spec.learning):
             probability[player] = restricted(probability[player], spec.column_of_learning(player))
-        entry = np.append(self.live.entries, [EMPTY] * (spec.columns - spec.snapshots))
-        evaluation = self._evaluations()
+        evaluation = self._evaluations(columns)
         share = self.settings.evaluation_share if len(evaluation) else 0.0
-        self.live.published(self._plane.match_table().publish(Matches(probability, entry, evaluation, share)))
+        self.live.published(self._plane.match_table().publish(Matches(probability, number, evaluation, share)))
 
     def _bring_live(self, entries: Sequence[PoolEntry], wanted: np.ndarray) -> None:
-        """Have the entries live that are wanted: all of them, or a sample that changes a little at a time."""
-        room = len(self.live.entries)
-        numbers = np.array([entry.number for entry in entries], np.int64)
-        chosen = numbers[wanted > 0]
+        """Have the snapshots live that are wanted [entries]: all, or a sample that changes a little at a time."""
+        weights: dict[str, float] = {}
+        for entry, weight in zip(entries, wanted.tolist(), strict=True):
+            weights[entry.address] = weights.get(entry.address, 0.0) + weight
+        chosen, room = [address for address, weight in weights.items() if weight > 0], self.live.room
         if len(chosen) > room:
             # Gumbel-top-k: a sample without replacement by probability, so that over time each has its share
-            with np.errstate(divide="ignore"):
-                order = np.argsort(-(np.log(wanted) + self._generator.gumbel(size=len(wanted))))
-            drawn = numbers[order[: np.count_nonzero(wanted > 0)]].tolist()
-            here = self.live.entries[self.live.drawable].tolist()
-            kept = [number for number in drawn if number in here]
-            stay = kept[: max(0, room - max(1, room // SWAPPED))]
-            chosen = np.array([*stay, *(number for number in drawn if number not in stay)])
-        self.live.want(chosen[:room].tolist())
+            logits = np.log([weights[address] for address in chosen])
+            drawn = [chosen[i] for i in np.argsort(-(logits + self._generator.gumbel(size=len(chosen))))]
+            here = self.live.columns
+            stay = [address for address in drawn if address in here][: max(0, room - max(1, room // SWAPPED))]
+            chosen = [*stay, *(address for address in drawn if address not in stay)]
+        self.live.want(chosen)
         self.live.load()
-        pinned = [self._address[number] for number in self.live.entries.tolist() if number != EMPTY]
+        pinned = self.live.addresses
         for address in pinned:
             self.pool.pin(address)
         for address in self._pinned:
             self.pool.unpin(address)
         self._pinned = pinned
 
-    def _evaluations(self) -> np.ndarray:
+    def _evaluations(self, live: Mapping[str, int]) -> np.ndarray:
         """Return the least certain kinds of match among those who can play now, [m, seats] columns."""
         spec = self._plane.spec.table
         column = {name: spec.column_of_learning(player) for player, name in enumerate(self.names)}
         column |= {call: spec.column_of_script(script) for script, call in enumerate(self.settings.scripts)}
-        for live in np.flatnonzero(self.live.drawable):
-            column.setdefault(self._address[int(self.live.entries[live])], int(live))
-        return self.opponents.evaluations(column, min(EVALUATION_MATCHES, spec.evaluations))
+        return self.opponents.evaluations(column | live, min(EVALUATION_MATCHES, spec.evaluations))
 
     def _key(self, identity: int) -> str:
         if identity >= 0:
             return self._address[identity]
         return [*self.names, *self.settings.scripts][LIVE - identity]
 
-    def _weights_of(self, number: int) -> np.ndarray:
-        """Read an entry's weights; the store compares them with their address."""
-        return self.pool.store.get(self._address[number]).weights
+    def _weights_of(self, address: str) -> np.ndarray:
+        """Read a snapshot's weights; the store compares them with their address."""
+        return self.pool.store.get(address).weights
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that a resumed league needs, as JSON types."""
@@ -243,7 +237,6 @@ class League:
             "roles": [role.state_dict() for role in self.roles],
             "parents": self._parents,
             "next_refresh": self._next_refresh,
-            "bytes_if_all_pulled": self.bytes_if_all_pulled,
             "generator": generator_state(self._generator),
         }
 
@@ -253,6 +246,6 @@ class League:
         for role, state in zip(self.roles, past["roles"], strict=True):
             role.load_state_dict(state)
         self._parents = list(past["parents"])
-        self._next_refresh, self.bytes_if_all_pulled = past["next_refresh"], past["bytes_if_all_pulled"]
+        self._next_refresh = past["next_refresh"]
         restore_generator(self._generator, past["generator"])
         self._address = {entry.number: entry.address for entry in self.pool.entries}

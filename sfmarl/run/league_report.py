@@ -9,12 +9,13 @@ from sfmarl.run.league import League
 
 def scalars(league: League) -> dict[str, float]:
     """Return the scalars of a record (names in `metrics.METRICS`)."""
-    results = league.results
+    results, traffic = league.results, league.live.traffic
     found = {
         "league/pool_size": float(len(league.pool)),
-        "league/snapshots_loaded": float(league.live.loads),
-        "league/bytes_moved": float(league.live.bytes_moved),
-        "league/bytes_if_all_pulled": float(league.bytes_if_all_pulled),
+        "league/cache_hits": float(traffic.hits),
+        "league/cache_misses": float(traffic.misses),
+        "league/bytes_moved": float(traffic.bytes_moved),
+        "league/bytes_if_all_pulled": float(traffic.pull_all_bytes),
         "league/matches_live": float(results.matches["live"]),
         "league/matches_frozen": float(results.matches["frozen"]),
     }

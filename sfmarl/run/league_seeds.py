@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from sfmarl.algorithms import get_algorithm
 from sfmarl.errors import UsageError, nearest
-from sfmarl.league.snapshot import Snapshot, SnapshotMeta, canonical, differences, freeze
+from sfmarl.league.snapshot import Snapshot, SnapshotMeta, differences, freeze
 from sfmarl.league.store import MemoryStore, SnapshotStore, open_store
 from sfmarl.models.acting import flat_size, flatten_into
 from sfmarl.run.league_plan import architecture
@@ -18,8 +17,8 @@ from sfmarl.storage.checkpoint import Checkpoint, PolicyState, checkpoint_paths,
 from sfmarl.storage.config_file import from_json
 
 
-def seed_store(source: str, ours: Mapping[str, Any]) -> SnapshotStore:
-    """Return the snapshots of `source`, which are built like `ours`.
+def seed_store(source: str, ours: str) -> SnapshotStore:
+    """Return the snapshots of `source`, which are built like `ours` (canonical JSON, `league_plan.architecture`).
 
     A run or checkpoint directory without snapshots has those of its (best) checkpoint's policies that are built alike;
     `RUN:POLICY` names one. Raises UsageError when it has none, naming what differs, RunError when it is damaged.
@@ -35,7 +34,7 @@ def seed_store(source: str, ours: Mapping[str, Any]) -> SnapshotStore:
     return store
 
 
-def _of_checkpoint(opened: Checkpoint, ours: Mapping[str, Any], policy: str = "") -> MemoryStore:
+def _of_checkpoint(opened: Checkpoint, ours: str, policy: str = "") -> MemoryStore:
     names = opened.policy_names
     if policy and policy not in names:
         raise UsageError(
@@ -51,7 +50,7 @@ def _of_checkpoint(opened: Checkpoint, ours: Mapping[str, Any], policy: str = ""
             unlike.append(f"{name!r} was trained by {state.algo}, whose networks are not described by settings")
             continue
         theirs = architecture(state.spec, hp)
-        if different := differences(canonical(ours), theirs):
+        if different := differences(ours, theirs):
             unlike.append(f"{name!r}: {'; '.join(different[:5])}")
             continue
         store.put(_frozen(state, hp, theirs, int(opened.run_state.get("env_steps", 0))))

@@ -19,7 +19,7 @@ from sfmarl.errors import UsageError, nearest
 from sfmarl.memory.plane import PlaneSpec
 from sfmarl.models.acting import flat_size
 from sfmarl.players import Frozen, Learning, Player, Script, load_frozen, resolve_players
-from sfmarl.run.league_plan import league_players, require_alike, table_of
+from sfmarl.run.league_plan import architecture, league_players, require_alike, table_of
 from sfmarl.specs import AgentId, EnvSpec, PolicySpec, StateSource, TeamSpec
 from sfmarl.storage.checkpoint import PolicyState, Seat, copy_policy
 from sfmarl.storage.config_file import from_json
@@ -50,6 +50,8 @@ class RunPlan:
     """Torch threads of each learner."""
     scripts: tuple[str, ...] = ()
     """What a league's scripts call, in the order of their columns in the match table."""
+    architecture: str = ""
+    """What a league's snapshots are the weights of: canonical JSON, part of what their addresses hash."""
     start_env_steps: int = 0
     """Env-steps the run had taken when it was resumed: its random streams do not begin again."""
 
@@ -162,6 +164,7 @@ def make_plan(config: Config, env: EnvSpec) -> RunPlan:
         device=device,
         learner_threads=config.learner_threads or _learner_threads(plane.workers, len(policies)),
         scripts=config.league.scripts if in_league else (),
+        architecture=architecture(policies[0], next(iter(learning.values())).hp) if in_league else "",
     )
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import faulthandler
 import functools
 import os
 import pickle
@@ -25,10 +24,13 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from sfmarl.errors import SfmarlError
 from sfmarl.memory.plane import DataPlane
 from sfmarl.memory.queues import TicketQueue
 from sfmarl.run.plan import RunPlan
+from sfmarl.run.stack_dump import StackDump
 from sfmarl.run.stopping import END_SIGNALS
 from sfmarl.threads import use_threads
 from sfmarl.user_code import import_user_code
@@ -72,9 +74,11 @@ class Failure:
     """For whoever looks for the cause."""
     expected: bool
     """It was an SfmarlError: the message says it all."""
+    at: float
+    """`time.monotonic()`, one clock for all processes: what failed first is the cause."""
 
 
-def child_main(role: Role, index: int, handle: Handle, pipe: Connection) -> None:
+def child_main(role: Role, index: int, handle: Handle, pipe: Connection, dump: StackDump) -> None:
     """Run component `index` of `role` until the run stops. Exit code 0, or 1 after an exception (which is reported)."""
     _name_process(f"sf-{role}-{index}")
     for number in END_SIGNALS:
@@ -82,23 +86,27 @@ def child_main(role: Role, index: int, handle: Handle, pipe: Connection) -> None
         # by whatever program an environment starts
         signal.signal(number, lambda *_: None)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, END_SIGNALS)  # the fork server was started with them blocked
-    faulthandler.enable()
+    dump.arm()
     end_with_parent()
 
+    words = handle.plane.words()
+    passes = words.passes[role][index : index + 1]
+
     def report(kind: str, payload: Any) -> None:
+        passes[0] += 1  # first, so that whoever hears "started" counts from here
         pipe.send((kind, payload))
 
-    words = handle.plane.words()
     try:
         import_user_code(handle.imports)
-        _MAINS[role](index, handle, pipe, report)
+        _MAINS[role](index, handle, pipe, report, passes)
     except Exception as error:
+        at = time.monotonic()
         if not parent_process().is_alive():
             os._exit(1)
         if not words.stopping:
             expected = isinstance(error, SfmarlError)
             message = str(error) if expected else f"{type(error).__name__}: {error}"
-            report("failed", Failure(message, traceback.format_exc(), expected))
+            report("failed", Failure(message, traceback.format_exc(), expected, at))
             sys.exit(1)
 
 
@@ -119,7 +127,9 @@ def end_with_parent() -> None:
     threading.Thread(target=watch, name="parent-watch", daemon=True).start()
 
 
-def _rollout_main(index: int, handle: Handle, pipe: Connection, report: Callable[[str, Any], None]) -> None:
+def _rollout_main(
+    index: int, handle: Handle, pipe: Connection, report: Callable[[str, Any], None], passes: np.ndarray
+) -> None:
     from sfmarl.run.build import build_acting_rollout, build_rollout
 
     use_threads(1)
@@ -136,11 +146,14 @@ def _rollout_main(index: int, handle: Handle, pipe: Connection, report: Callable
             time.sleep(DRAINED_SECONDS)
         else:
             worker.run_once()
+        passes += 1
     worker.report()
     worker.close()
 
 
-def _inference_main(index: int, handle: Handle, pipe: Connection, report: Callable[[str, Any], None]) -> None:
+def _inference_main(
+    index: int, handle: Handle, pipe: Connection, report: Callable[[str, Any], None], passes: np.ndarray
+) -> None:
     from sfmarl.run.build import build_inference
 
     use_threads(1)
@@ -151,9 +164,12 @@ def _inference_main(index: int, handle: Handle, pipe: Connection, report: Callab
         report("started", None)
         while not words.stopping:
             worker.run_once()
+            passes += 1
 
 
-def _learner_main(index: int, handle: Handle, pipe: Connection, report: Callable[[str, Any], None]) -> None:
+def _learner_main(
+    index: int, handle: Handle, pipe: Connection, report: Callable[[str, Any], None], passes: np.ndarray
+) -> None:
     from sfmarl.run.build import build_learner
     from sfmarl.run.initial import first_state
     from sfmarl.storage import checkpoint
@@ -171,6 +187,7 @@ def _learner_main(index: int, handle: Handle, pipe: Connection, report: Callable
         report("started", None)
         while not words.stopping:
             worker.run_once()
+            passes += 1
             while pipe.poll():
                 command, target = pipe.recv()
                 if command == "reset":
@@ -227,19 +244,26 @@ def save_policy(plan: RunPlan, index: int, worker: Any, target: Path, report: Ca
         report("saved", (target, None))
 
 
-def _evaluator_main(index: int, handle: Handle, pipe: Connection, report: Callable[[str, Any], None]) -> None:
+def _evaluator_main(
+    index: int, handle: Handle, pipe: Connection, report: Callable[[str, Any], None], passes: np.ndarray
+) -> None:
     from sfmarl.evaluation.evaluate import evaluate_checkpoint
     from sfmarl.evaluation.evaluator import Stopped
 
     use_threads(1)
     words, config = handle.plane.words(), handle.plan.config
+
+    def stop() -> bool:
+        passes[0] += 1  # asked at every step of an evaluation
+        return words.stopping
+
     report("started", None)
-    while not words.stopping:
+    while not stop():
         if not pipe.poll(0.1):
             continue
         path, episodes, seed = pipe.recv()
         try:
-            evaluation = evaluate_checkpoint(config, path, episodes, seed, stop=lambda: words.stopping)
+            evaluation = evaluate_checkpoint(config, path, episodes, seed, stop=stop)
         except Stopped:
             return
         except SfmarlError as error:

@@ -27,6 +27,7 @@ from sfmarl.errors import UsageError, UserCodeError
 from sfmarl.evaluation.policy import JointPolicy, load_policy
 from sfmarl.memory.plane import DataPlane
 from sfmarl.monitor.console import Console
+from sfmarl.monitor.event_log import EventLog, run_events
 from sfmarl.monitor.metrics import MetricsWriter
 from sfmarl.monitor.recorder import Recorder
 from sfmarl.players import frozen_from
@@ -38,9 +39,9 @@ from sfmarl.run.initial import InitialPolicies, read_initial, require_fit, write
 from sfmarl.run.keeper import Judge
 from sfmarl.run.league import League
 from sfmarl.run.plan import RunPlan, make_plan, resolve_workers
+from sfmarl.run.process_crew import ProcessCrew
 from sfmarl.run.serial import SerialCrew
 from sfmarl.run.stopping import StopRequest, signals_noted
-from sfmarl.run.supervisor import ProcessCrew
 from sfmarl.run.training import Training
 from sfmarl.run.validate import validate
 from sfmarl.run.validate_env import validate_for_env
@@ -191,11 +192,6 @@ def _run(
     words = plane.words()
     _restore_counters(words, past)
 
-    crew: Crew
-    if config.mode == "serial":
-        crew = SerialCrew(plan, plane, run_dir)
-    else:
-        crew = ProcessCrew(plan, plane, run_dir, config.max_restarts)
     recorder = Recorder(
         words,
         plan.env,
@@ -207,17 +203,23 @@ def _run(
         local_inference=plan.local_inference,
     )
     with Console(config.env_steps, config.quiet) as console:
+
+        def warn(text: str) -> None:
+            console.message(text, "warning")
+
         _announce(console, plan, resumed, notes or [])
-        writer = MetricsWriter(
-            run_dir,
-            resume_step=past.get("env_steps"),
-            warn=lambda text: console.message(text, "warning"),
-        )
+        writer = MetricsWriter(run_dir, resume_step=past.get("env_steps"), warn=warn)
+        events = EventLog(run_dir, warn)
+        crew: Crew
+        if config.mode == "serial":
+            crew = SerialCrew(plan, plane, run_dir)
+        else:
+            crew = ProcessCrew(plan, plane, run_dir, events)
         league = None
         if config.league is not None:
             league = League(plan, plane, past.get("league", {}), console.message, crew.reset)
         training = Training(plan, crew, recorder, writer, console, past, callbacks, stop, judge, league)
-        with _traceback_kept(run_dir):
+        with run_events(events, recorder, resumed is not None), _traceback_kept(run_dir):
             try:
                 stop.obey()
                 summary = training.run()

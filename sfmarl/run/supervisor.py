@@ -1,7 +1,8 @@
-"""Async and sync mode: every component is a process, watched, and replaced when it is killed.
+"""Who is replaced when a process dies or hangs, and when the run ends instead.
 
 A child that ends with an exception said why and ends the run: the same would happen again. A child that was killed (by
-a signal, the out-of-memory killer, an operator) is replaced, within a budget:
+a signal, the out-of-memory killer, an operator, a crash in native code) is replaced, within a budget (`restarts.py`).
+One whose loop no longer turns (`hangs.py`) is asked for its stacks and killed; from then on it was killed like any.
 
     rollout worker    its generation is counted up; its replacement waits until the inference worker has taken note,
                       gives back the slots that were being filled, and begins anew (with local inference it takes
@@ -9,250 +10,262 @@ a signal, the out-of-memory killer, an operator) is replaced, within a budget:
     inference worker  its replacement finds the open requests in the words and answers them
     learner           its replacement continues from the newest checkpoint and publishes under the next version
     evaluator         its replacement waits for the next evaluation
+
+Whoever is killed in the microsecond in which it holds a queue's mutex leaves it locked for ever. Then all rollout and
+inference workers are replaced, with new queues; learners use none and go on.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
-import pickle
-import signal
 import time
-from multiprocessing import connection
+from collections import defaultdict
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
+
+import psutil
 
 from sfmarl.errors import RunError
+from sfmarl.memory import queues
 from sfmarl.memory.plane import DataPlane
 from sfmarl.memory.queues import SharedQueue
+from sfmarl.monitor.event_log import EventLog
 from sfmarl.run.child import Child
+from sfmarl.run.children import Children
 from sfmarl.run.crew import Message
-from sfmarl.run.fork_server import fork_server
+from sfmarl.run.hangs import HangWatch
 from sfmarl.run.plan import RunPlan
-from sfmarl.run.processes import Failure, Handle, Role, child_main
+from sfmarl.run.processes import Role
+from sfmarl.run.restarts import Restarts
 
-DRAIN_SECONDS = 5.0
-"""Patience with rollout workers that were asked for the episodes they finished."""
-STOP_SECONDS = 10.0
-"""Patience with children that were asked to stop before they are killed."""
+DIED = "died"
+"""Kind of the message that a process is gone, with its name and the reason: nothing it was asked for will come."""
+START_PATIENCE = 5.0
+"""Times `hang_seconds` for a process that has not started yet: it imports, builds environments, reads checkpoints."""
+STACK_SECONDS = 1.0
+"""Patience with a hung process that was asked for its stacks."""
+UNSIGNED_SECONDS = 0.2
+"""A lock that stays taken for so long and bears no name was taken by somebody who died before signing it."""
+RECOVERY_POLL = 0.05
+"""Seconds between looks while a component is being replaced."""
 
 
-class ProcessCrew:
-    """A crew of processes."""
+class Due(NamedTuple):
+    """A replacement that waits for its time."""
 
-    def __init__(self, plan: RunPlan, plane: DataPlane, run_dir: Path, max_restarts: int) -> None:
-        """`max_restarts` is the budget of each component."""
-        self.words = plane.words()
-        self._max_restarts = max_restarts
+    at: float
+    """`time.monotonic()`."""
+    role: Role
+    index: int
+
+
+class Supervisor:
+    """Keeps a run's processes running."""
+
+    def __init__(self, plan: RunPlan, plane: DataPlane, run_dir: Path, events: EventLog) -> None:
+        """What happens to processes goes to `events`; budget and patience are the settings'."""
+        self.children = Children(plan, plane, run_dir)
+        self._words = plane.words()
+        self._run_dir, self._events = run_dir, events
+        self._max_restarts, self._hang_seconds = plan.config.max_restarts, plan.config.hang_seconds
+        self._restarts: dict[tuple[str, int], Restarts] = defaultdict(lambda: Restarts(self._max_restarts))
+        self._watch = HangWatch()
+        self._due: list[Due] = []
+        self._recovering: dict[tuple[Role, int], tuple[float, int]] = {}
+        """Component -> (when its predecessor was found dead, its count of progress then)."""
         self._failing = False
         self._fork_server_died = False
-        self._saving: dict[int, Path] = {}
-        self._evaluating: Path | None = None
-        self._pending: list[Message] = []
-        self._spec = spec = plan.plane
-        self._inference = 0 if plan.local_inference else spec.inference_workers
-        self._handle = Handle(
-            imports=plan.config.imports,
-            sealed_plan=pickle.dumps(plan),
-            plane=plane,
-            rollout_queues=[SharedQueue() for _ in range(spec.workers)],
-            inference_queues=[SharedQueue() for _ in range(self._inference)],
-            run_dir=run_dir,
-        )
-        self._children: dict[tuple[Role, int], Child] = {}
 
     def start(self) -> None:
-        """See Crew."""
-        spec = self._spec
-        self._context = fork_server()
-        for role, count in (
-            ("learner", spec.policies),
-            ("inference", self._inference),
-            ("rollout", spec.workers),
-            ("evaluator", 1),
-        ):
-            for index in range(count):
-                self._spawn(role, index, restarts=0)
+        """Start every component."""
+        for role, index in self.children.components:
+            self._spawn(role, index, first=True)
 
-    def _spawn(self, role: Role, index: int, restarts: int) -> None:
-        ours, theirs = self._context.Pipe()
-        process = self._context.Process(
-            target=child_main, args=(role, index, self._handle, theirs), name=f"sfmarl-{role}-{index}"
-        )
+    def _spawn(self, role: Role, index: int, first: bool = False) -> None:
+        if role == "rollout" and not first:
+            self._words.generation[index] += 1
         try:
-            process.start()
-        except (OSError, EOFError) as error:
-            self._failing = True
-            raise RunError(
-                f"no process could be started for {role} {index}: {error}. Was the fork server killed, or is the limit "
-                "of processes (ulimit -u) reached?"
-            ) from error
-        finally:
-            theirs.close()
-        self._children[role, index] = Child(role, index, process, ours, restarts)
+            child = self.children.spawn(role, index, first)
+        except RunError as error:
+            raise self._fail(str(error)) from error
+        self._events.write("spawned", component=child.name, pid=child.process.pid)
+
+    def _fail(self, why: str) -> RunError:
+        """Return what ends the run; nobody is replaced any more, so that whoever is left can be asked to save."""
+        self._failing = True
+        return RunError(why)
 
     def poll(self, timeout: float) -> list[Message]:
-        """See Crew."""
-        if self._pending:
-            return self._drain()
-        children = {child.pipe: child for child in self._children.values()}
-        sentinels = {}
-        if not self._fork_server_died:
-            sentinels = {child.process.sentinel: child for child in self._children.values()}
-        if not children:
-            time.sleep(timeout)
-        dead: list[Child] = []
-        for ready in connection.wait([*children, *sentinels], timeout):
-            if ready in sentinels:
-                dead.append(sentinels[ready])
-            else:
-                self._receive(children[ready])
+        """Return what was said and who died (DIED), waiting up to `timeout` seconds, and replace whom it takes.
+
+        Raises RunError naming what failed first, when the run cannot go on.
+        """
+        if self.children.messages:
+            return self.children.take_messages()
+        self._spawn_due()
+        if self._due or self._recovering:
+            timeout = min(timeout, RECOVERY_POLL)
+        dead = self.children.listen(timeout, sentinels=not self._fork_server_died)
+        self._tell_first_failure()
         for child in dead:
-            self._receive(child)
-            self._bury(child)
-        return self._drain()
+            if self.children.running.get((child.role, child.index)) is child:  # it may have gone in `_rebuild`
+                self._bury(child)
+        self._look_for_hangs()
+        self._note_recoveries()
+        return self.children.take_messages()
 
-    def _drain(self) -> list[Message]:
-        messages, self._pending = self._pending, []
-        return messages
-
-    def _receive(self, child: Child) -> None:
-        """Read what a child has said. Raises RunError for the first failure reported; later ones are dropped."""
-        try:
-            while child.pipe.poll():
-                kind, payload = child.pipe.recv()
-                if kind == "failed":
-                    if self._failing:
-                        continue
-                    self._failing = True
-                    raise self._failed(child, payload)
-                if kind == "started":
-                    child.started = True
-                if kind == "saved":
-                    self._saving.pop(child.index, None)
-                if kind == "evaluated":
-                    self._evaluating = None
-                self._pending.append(Message(child.role, child.index, kind, payload))
-        except (EOFError, OSError):
-            pass  # it ended: the sentinel says the rest
-
-    def _failed(self, child: Child, failure: Failure) -> RunError:
-        path = self._handle.run_dir / "crash.txt"
+    def _tell_first_failure(self) -> None:
+        """Raise RunError for the exception that was first; whatever followed from it is dropped."""
+        if not self.children.failures or self._failing:
+            return
+        child, failure = min(self.children.failures, key=lambda told: told[1].at)
+        self._events.write("failed", component=child.name, reason=failure.message, traceback=failure.traceback)
+        path = self._run_dir / "crash.txt"
+        where = f"The traceback is in {path}."
         try:
             path.write_text(f"{child.name}\n{failure.traceback}", encoding="utf-8")
         except OSError as error:
-            return RunError(f"{child.name} failed: {failure.message}\n{path} cannot be written: {error.strerror}.")
-        return RunError(f"{child.name} failed: {failure.message}\nThe traceback is in {path}.")
+            where = f"{path} cannot be written: {error.strerror}."
+        raise self._fail(f"{child.name} failed: {failure.message}\n{where}")
 
     def _bury(self, child: Child) -> None:
         """Replace a child that was killed, unless the run is ending. Raises RunError when it must not be replaced."""
         if not child.ends_within(1.0):
-            self._failing = self._fork_server_died = True
-            raise RunError(
+            self._fork_server_died = True
+            raise self._fail(
                 "the fork server was killed: nothing that dies can be replaced any more. `sfmarl resume` goes on from "
                 "the checkpoint."
             )
-        child.process.join()
-        child.pipe.close()
-        del self._children[child.role, child.index]
-        reason = child.reason
-        self._answer_for(child, reason)
-        if self._failing or self.words.stopping:
+        now = time.monotonic()
+        self.children.remove(child)
+        reason, component = child.reason, (child.role, child.index)
+        self._say(child, DIED, f"{child.name} {reason}")
+        if self._failing or self._words.stopping:
             return
-        if not child.started and child.process.exitcode >= 0:
-            self._failing = True
-            raise RunError(
-                f"{child.name} {reason} before it could start. If a script of yours calls train(), the call must stand "
-                'under `if __name__ == "__main__":`.'
+        life, stacks = now - child.born, child.dump.read()
+        self._events.write("died", component=child.name, pid=child.process.pid, reason=reason, life_seconds=life,
+                           stacks=stacks)  # fmt: skip
+        where = self._keep_stacks(f"{child.name} {reason}\n{stacks}\n\n") if stacks else ""
+        if child.first and not child.started and (child.hung or child.process.exitcode >= 0):
+            raise self._fail(
+                f"{child.name} {reason} before it could start.{where} If a script of yours calls train(), the call "
+                'must stand under `if __name__ == "__main__":`.'
             )
-        if child.restarts >= self._max_restarts:
-            self._failing = True
-            raise RunError(
-                f"{child.name} {reason}, for the {child.restarts + 1}. time. The run's budget for replacing it is "
+        restarts = self._restarts[component]
+        delay = restarts.after(life, now)
+        if delay is None:
+            raise self._fail(
+                f"{child.name} {reason}, for the {restarts.recent}. time.{where} The run's budget for replacing it is "
                 f"{self._max_restarts} (--max-restarts). Look for an out-of-memory killer (dmesg) or a crashing native "
                 "library in the environment."
             )
-        if child.role == "rollout":
-            self.words.generation[child.index] += 1
-        self._spawn(child.role, child.index, child.restarts + 1)
-        text = f"{child.name} {reason}; replaced ({child.restarts + 1} of {self._max_restarts})."
-        self._pending.append(Message(child.role, child.index, "warning", text))
-
-    def _answer_for(self, child: Child, reason: str) -> None:
-        """Answer in a dead child's place what it was asked, so that nobody waits for it."""
-        if child.role == "learner" and child.index in self._saving:
-            target = self._saving.pop(child.index)
-            self._pending.append(Message("learner", child.index, "saved", (target, f"{child.name} {reason}")))
-        if child.role == "evaluator" and self._evaluating is not None:
-            self._pending.append(Message("evaluator", child.index, "evaluated", (self._evaluating, None)))
-            self._evaluating = None
-
-    def drain(self) -> list[Message]:
-        """See Crew. A worker that does not answer within DRAIN_SECONDS (a slow environment) is not waited for."""
-        self.words.drain()
-        messages, deadline = [], time.monotonic() + DRAIN_SECONDS
-        while not self.words.drained.all() and time.monotonic() < deadline:
-            messages += self.poll(0.01)
-        # a worker says that it is drained after it has told everything
-        return messages + self.poll(0)
-
-    def save(self, target: Path) -> None:
-        """See Crew."""
-        for index in range(self._spec.policies):
-            child = self._children.get(("learner", index))
-            if child is None:
-                self._pending.append(Message("learner", index, "saved", (target, f"learner {index} is gone")))
-                continue
-            self._saving[index] = target
-            self._send(child, ("save", target))
-
-    def reset(self, policy: int) -> None:
-        """See Crew. A learner that dies before it hears of it goes on from its checkpoint."""
-        if (child := self._children.get(("learner", policy))) is not None:
-            self._send(child, ("reset", None))
-
-    def evaluate(self, checkpoint: Path, episodes: int, seed: int) -> None:
-        """See Crew."""
-        child = self._children.get(("evaluator", 0))
-        if child is None:
-            self._pending.append(Message("evaluator", 0, "evaluated", (checkpoint, None)))
+        self._recovering.setdefault(component, (now, self._progress(*component)))
+        if self._lock_died_with(child):
+            self._rebuild(child, now)
             return
-        self._evaluating = checkpoint
-        self._send(child, (checkpoint, episodes, seed))
+        self._due.append(Due(now + delay, *component))
+        self._spawn_due()
+        soon = f" in {delay:.1f} s" if delay else ""
+        count = f"({restarts.recent} of {self._max_restarts})"
+        self._say(child, "warning", f"{child.name} {reason}; replaced{soon} {count}.{where}")
 
-    def generators(self) -> dict[str, Any]:
-        """See Crew."""
-        return {}
+    def _say(self, child: Child, kind: str, text: str) -> None:
+        self.children.messages.append(Message(child.role, child.index, kind, text))
 
-    @staticmethod
-    def _send(child: Child, command: tuple) -> None:
-        with contextlib.suppress(OSError):  # it just died: poll() answers in its place
-            child.pipe.send(command)
+    def _spawn_due(self) -> None:
+        if self._failing or self._words.stopping:
+            return
+        now = time.monotonic()
+        for due in [due for due in self._due if due.at <= now]:
+            self._due.remove(due)
+            self._spawn(due.role, due.index)
 
-    def pids(self) -> list[int]:
-        """See Crew."""
-        return [os.getpid(), *(child.process.pid for child in self._children.values())]
+    def _keep_stacks(self, text: str) -> str:
+        """Write down where a child was when it crashed or hung; return where that stands, as a sentence."""
+        path = self._run_dir / "stacks.txt"
+        try:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(text)
+        except OSError as error:
+            return f" {path} cannot be written: {error.strerror}."
+        return f" Where it was stands in {path}."
+
+    def _lock_died_with(self, child: Child) -> bool:
+        """Whether a child that was killed left a queue locked: it signed the lock, or hung waiting for it."""
+        if (child.role, child.index) not in self.children.users:
+            return False
+        if child.hung and Path(queues.__file__).name in child.dump.read():
+            return True
+        return any(_left_locked(queue, child.process.pid) for queue in self.children.queues)
+
+    def _rebuild(self, cause: Child, now: float) -> None:
+        """Replace the queues and everybody who uses them. Raises RunError when that happened too often."""
+        if self._restarts["queues", 0].after(0.0, now) is None:
+            raise self._fail(
+                f"{cause.name} {cause.reason} and left a queue locked, once more than the budget of "
+                f"{self._max_restarts} (--max-restarts) allows."
+            )
+        users = self.children.users
+        for child in [self.children.running[user] for user in users if user in self.children.running]:
+            child.kill()
+            child.process.join()
+            self.children.receive(child)
+            self.children.remove(child)
+        self._due = [due for due in self._due if (due.role, due.index) not in users]
+        self.children.make_queues()
+        for role, index in users:
+            self._recovering.setdefault((role, index), (now, self._progress(role, index)))
+            self._spawn(role, index)
+        self._events.write("rebuilt", component=cause.name, reason=cause.reason)
+        self._say(cause, "warning", f"{cause.name} {cause.reason} and left a queue locked: all rollout and inference "
+                                    "workers were replaced.")  # fmt: skip
+
+    def _look_for_hangs(self) -> None:
+        """Kill whoever makes no passes any more; the next poll finds it dead."""
+        if not self._hang_seconds or self._failing or self._words.stopping:
+            return
+        children = {child.process.pid: child for child in self.children.running.values() if not child.hung}
+        counts = {pid: int(self._words.passes[child.role][child.index]) for pid, child in children.items()}
+        patience = {
+            pid: self._hang_seconds * (1.0 if child.started else START_PATIENCE) for pid, child in children.items()
+        }
+        for pid in self._watch.look(counts, patience, time.monotonic()):
+            child = children[pid]
+            status = child.status
+            if status == psutil.STATUS_TRACING_STOP:
+                continue  # somebody debugs it
+            child.hung = f"made no progress for {patience[pid]:g} s"
+            if status == psutil.STATUS_STOPPED:
+                child.hung += " (it was stopped by a signal)"
+            else:
+                child.dump.ask(pid, STACK_SECONDS)
+            child.kill()
+
+    def _progress(self, role: Role, index: int) -> int:
+        counts = self._words.passes if role == "evaluator" else self._words.progress
+        return int(counts[role][index])
+
+    def _note_recoveries(self) -> None:
+        """Note when a component that was replaced makes progress."""
+        for component, (since, before) in list(self._recovering.items()):
+            if component in self.children.running and self._progress(*component) > before:
+                del self._recovering[component]
+                child = self.children.running[component]
+                self._events.write("recovered", component=child.name, pid=child.process.pid,
+                                   seconds=time.monotonic() - since)  # fmt: skip
 
     def stop(self) -> list[Message]:
-        """See Crew. Children that do not end within STOP_SECONDS are killed, all of them at once at a second Ctrl-C."""
-        self.words.stop()
-        deadline = time.monotonic() + STOP_SECONDS
-        try:
-            while any(child.is_running() for child in self._children.values()) and time.monotonic() < deadline:
-                for child in self._children.values():
-                    self._last_words(child)  # also because a full pipe would keep a child from ending
-                time.sleep(0.02)
-        finally:
-            for child in self._children.values():
-                if child.is_running():
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(child.process.pid, signal.SIGKILL)
-                child.process.join()
-                self._last_words(child)
-                child.pipe.close()
-            self._children.clear()
-        return self._drain()
+        """End every process and return what they still had to say; what ended the run is told, not what followed."""
+        self._words.stop()
+        self.children.end()
+        return self.children.take_messages()
 
-    def _last_words(self, child: Child) -> None:
-        with contextlib.suppress(RunError):  # what ended the run is told, not what followed
-            self._receive(child)
+
+def _left_locked(queue: SharedQueue, dead: int) -> bool:
+    """Whether the process `dead` holds the queue's lock, or somebody who never signs it does."""
+    if (holder := queue.lock_holder()) == dead:
+        return True
+    deadline = time.monotonic() + UNSIGNED_SECONDS
+    while holder == 0 and time.monotonic() < deadline:
+        time.sleep(0.005)
+        holder = queue.lock_holder()
+    return holder == 0

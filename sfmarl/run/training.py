@@ -70,7 +70,6 @@ class Training:
         self._keeper = Keeper(plan, crew, recorder, past, callbacks, console.message, self._warn, self._write, judge,
                               league)  # fmt: skip
         self._last_record = time.monotonic()
-        self._warned_of_numbers: set[int] = set()
         self._unseen_infos = {metric.key for metric in parse_info_metrics(self._config.info_metrics)}
         self._watched_episodes = 0
         self._cancelling = {team.name: 0 for team in plan.env.teams if len(team.agents) > 1}
@@ -139,7 +138,6 @@ class Training:
                     self._league.episodes(episodes)
             case "update":
                 self._recorder.learned(message.index, message.payload)
-                self._watch_numbers(message.index, message.payload)
                 self._callbacks.updated(self._plan.policies[message.index].name, message.payload)
             case "warning":
                 self._warn(message.payload)
@@ -147,14 +145,6 @@ class Training:
                 self._keeper.on_saved(message.index, *message.payload)
             case "evaluated":
                 self._keeper.on_evaluated(*message.payload)
-
-    def _watch_numbers(self, policy: int, metrics: dict[str, float]) -> None:
-        if metrics.get("skipped_updates", 0.0) > 0.0 and policy not in self._warned_of_numbers:
-            self._warned_of_numbers.add(policy)
-            self._warn(
-                f"policy {self._plan.policies[policy].name!r}: optimiser steps are skipped because the loss or its "
-                "gradient is not finite. Does the environment return NaN or infinite observations or rewards?"
-            )
 
     def _watch_infos(self, episodes: Episodes) -> None:
         """Warn once of info_metrics that no info held in the first INFO_EPISODES episodes of this sitting."""

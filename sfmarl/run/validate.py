@@ -40,6 +40,8 @@ _AT_LEAST: dict[str, float] = {
     "keep_checkpoints": 1,
     "learner_threads": 0,
     "max_restarts": 0,
+    "hang_seconds": 0,
+    "max_skipped_updates": 0,
 }
 _POSITIVE = ("checkpoint_seconds", "log_seconds")
 

@@ -1,4 +1,4 @@
-"""Inference worker: one forward for all rows that wait for an action, per policy.
+"""Inference worker: one forward for all rows that wait for an action, per policy; one for all live snapshots together.
 
 consumes  requests (words), woken by tickets on its queue
 produces  actions, log-probabilities and versions in the slots, answers (words + a ticket per worker)
@@ -10,82 +10,20 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-import torch
 
 from sfmarl.memory.block import Block
-from sfmarl.memory.device_weights import DeviceWeightsReader
 from sfmarl.memory.queues import TicketQueue
 from sfmarl.memory.seats import Scratch
-from sfmarl.memory.weights import WeightStore
 from sfmarl.memory.words import INFERENCE_COUNTS, INFERENCE_TIMES, Words
 from sfmarl.seeding import generator_state, restore_generator
-from sfmarl.workers.actor_states import ActorStates
-from sfmarl.workers.waiting import InBlock, InScratch, Where
+from sfmarl.workers.policy_slots import BankSlot, PolicySlot
+from sfmarl.workers.waiting import InBlock, InScratch, Where, waiting_rows
 
 WAIT, WEIGHTS, GATHER, FORWARD, SCATTER = range(len(INFERENCE_TIMES))
 FORWARDS, ROWS = range(len(INFERENCE_COUNTS))
-
-
-class Acting(Protocol):
-    """A policy's actor as it is used here (models/acting.py)."""
-
-    generator: np.random.Generator | torch.Generator
-    state_size: int
-    takes_parts: bool
-
-    def load(self, flat: np.ndarray) -> None: ...
-
-    def act(
-        self,
-        obs: np.ndarray | Sequence[np.ndarray],
-        action_mask: np.ndarray | Sequence[np.ndarray] | None,
-        agent_index: np.ndarray | None,
-        greedy: bool = False,
-        rnn_state: Any = None,
-        is_first: np.ndarray | None = None,
-    ) -> tuple[np.ndarray, np.ndarray]: ...
-
-
-class PolicySlot:
-    """One policy on the inference worker: its actor, its newest weights and its staging rows.
-
-    A policy that does not learn was published once, before the run began.
-    """
-
-    def __init__(self, acting: Acting, store: WeightStore, device_weights: DeviceWeightsReader | None = None) -> None:
-        """`device_weights` are for an actor on a GPU (models/acting_torch.py)."""
-        self.acting = acting
-        self._device_weights = device_weights
-        self.states = ActorStates(acting) if acting.state_size else None
-        self.version = 0
-        self._store = store
-        self._flat = np.empty(store.buffer.shape[1], np.float32)
-        self._staging: dict[str, np.ndarray] = {}
-
-    def refresh(self) -> bool:
-        """Take over newer weights if there are any; False while nothing was published yet."""
-        if self._store.version != self.version:
-            version = 0 if self._device_weights is None else self._device_weights.read(self.acting.flat)
-            if not version:
-                version = self._store.read(self._flat)
-                self.acting.load(self._flat)
-            self.version = version
-        return self.version > 0
-
-    def stage(self, name: str, parts: Sequence[np.ndarray]) -> np.ndarray | Sequence[np.ndarray]:
-        """Return the parts as the actor takes them: as they are, or joined as [B, ...] in a reused buffer."""
-        if len(parts) == 1:
-            return parts[0]
-        if self.acting.takes_parts:
-            return parts
-        rows = sum(len(part) for part in parts)
-        buffer = self._staging.get(name)
-        if buffer is None or len(buffer) < rows:
-            buffer = self._staging[name] = np.empty((rows, *parts[0].shape[1:]), parts[0].dtype)
-        return np.concatenate(parts, out=buffer[:rows])
 
 
 class InferenceWorker:
@@ -102,15 +40,18 @@ class InferenceWorker:
         outboxes: Mapping[int, TicketQueue],
         scratch: Sequence[Scratch] = (),
         frozen: Mapping[int, PolicySlot] | None = None,
+        bank: BankSlot | None = None,
         turn_based: bool = False,
     ) -> None:
         """`workers` are the rollout workers it serves and `outboxes` their queues.
 
-        `scratch` are their seats whose players do not learn, `frozen` those players that are policies, by number; in a
-        league a learning policy may be one of them, and one that nobody is shown to yet may lack weights.
+        `scratch` are their seats whose players do not learn. Of these players the first lie in the `bank`; `frozen` are
+        others that are policies, by number; in a league a learning policy may be one of them.
         """
         self._policies = policies
         self._frozen = frozen or {}
+        self._bank = bank
+        self._in_bank = 0 if bank is None else bank.bank.capacity
         self._turn_based = turn_based
         self._words = words
         self._workers = np.asarray(workers, np.int64)
@@ -139,16 +80,17 @@ class InferenceWorker:
 
     def generator_states(self) -> list[dict[str, Any]]:
         """Return where each policy's stream of actions is (`seeding.generator_state`)."""
-        return [generator_state(slot.acting.generator) for slot in self._slots()]
+        return [generator_state(slot.generator) for slot in self._slots()]
 
     def restore_generators(self, states: Sequence[dict[str, Any]]) -> None:
         """Go on from where an earlier run of the same policies was."""
         for slot, state in zip(self._slots(), states, strict=True):
-            restore_generator(slot.acting.generator, state)
+            restore_generator(slot.generator, state)
 
-    def _slots(self) -> list[PolicySlot]:
+    def _slots(self) -> list[PolicySlot | BankSlot]:
         """Return everybody who acts here, each once."""
-        return list(dict.fromkeys((*self._policies, *self._frozen.values())))
+        bank = () if self._bank is None else (self._bank,)
+        return list(dict.fromkeys((*self._policies, *self._frozen.values(), *bank)))
 
     def _open_requests(self) -> list[tuple[int, int, int]]:
         """Return (worker, split, request number) of what is open, taking note of new generations first.
@@ -170,23 +112,20 @@ class InferenceWorker:
         begin = perf_counter()
         for policy in self._frozen.values():
             policy.refresh()
+        if self._bank is not None:
+            self._bank.refresh()
         if not all(policy.refresh() for policy in self._policies):
             self._inbox.get_many(0.001)
             return False
         loaded = perf_counter()
         self._times[WEIGHTS] += loaded - begin
-        rows: dict[PolicySlot, list[Where]] = defaultdict(list)
+        rows: dict[PolicySlot | BankSlot, list[Where]] = defaultdict(list)
         for worker, split, _ in requests:
             for block in self._blocks[worker, split]:
                 if block.spec.lockstep or block.wants_action.any():
                     rows[self._policies[block.spec.policy]].append(InBlock(block))
             for seat in self._scratch[worker, split]:
-                for player in np.unique(seat.player).tolist():
-                    # the others are scripts, and learning players that sit here as guests
-                    if player in self._frozen:
-                        where = InScratch(seat, player, self._turn_based)
-                        if len(where.rows):
-                            rows[self._frozen[player]].append(where)
+                self._find_frozen(seat, rows)
         self._times[GATHER] += perf_counter() - loaded
         for policy, wheres in rows.items():
             self._act(policy, wheres)
@@ -196,7 +135,20 @@ class InferenceWorker:
             self._outboxes[worker].put((worker, split, int(self._words.generation[worker])))
         return True
 
-    def _act(self, policy: PolicySlot, wheres: Sequence[Where]) -> None:
+    def _find_frozen(self, seat: Scratch, rows: dict[PolicySlot | BankSlot, list[Where]]) -> None:
+        """Add the rows of a seat that wait for a player who does not learn; scripts act where they sit."""
+        waiting, player = waiting_rows(seat, self._turn_based)
+        if not waiting.size:
+            return
+        in_bank = player < self._in_bank
+        if np.count_nonzero(in_bank):
+            rows[self._bank].append(InScratch(seat, waiting[in_bank], player[in_bank], self._turn_based))
+            waiting, player = waiting[~in_bank], player[~in_bank]
+        for guest in sorted(set(player.tolist()).intersection(self._frozen)):
+            own = player == guest
+            rows[self._frozen[guest]].append(InScratch(seat, waiting[own], player[own], self._turn_based))
+
+    def _act(self, policy: PolicySlot | BankSlot, wheres: Sequence[Where]) -> None:
         begin = perf_counter()
         obs = policy.stage("obs", [where.obs for where in wheres])
         mask = agent_index = None
@@ -208,7 +160,7 @@ class InferenceWorker:
         if policy.states is not None:
             rnn_state, is_first = policy.states.gather(wheres)
         gathered = perf_counter()
-        action, log_prob = policy.acting.act(obs, mask, agent_index, rnn_state=rnn_state, is_first=is_first)
+        action, log_prob = policy.act(wheres, obs, mask, agent_index, rnn_state, is_first)
         acted = perf_counter()
         if policy.states is not None:
             policy.states.scatter(wheres, rnn_state)

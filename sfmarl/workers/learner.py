@@ -21,6 +21,7 @@ from sfmarl.memory.weights import WeightStore
 from sfmarl.memory.words import LEARNER_COUNTS, LEARNER_TIMES, Words
 from sfmarl.models.acting import flatten_into
 from sfmarl.workers.gather import Chosen, Staging, find_ready, limit
+from sfmarl.workers.not_finite import NotFinite
 
 WAIT, GATHER, UPDATE, PUBLISH = range(len(LEARNER_TIMES))
 UPDATES, AGENT_STEPS, ROWS, DROPPED = range(len(LEARNER_COUNTS))
@@ -51,8 +52,12 @@ class LearnerWorker:
         max_policy_lag: int,
         sync: bool,
         device_weights: DeviceWeightsWriter | None = None,
+        not_finite: NotFinite | None = None,
     ) -> None:
-        """`version` is the last one the algorithm's state knows of; `env_steps` the run's budget (for schedules)."""
+        """`version` is the last one the algorithm's state knows of; `env_steps` the run's budget (for schedules).
+
+        `not_finite` is shown every update.
+        """
         self.algorithm = algorithm
         self._blocks = blocks
         self._weights = weights
@@ -63,6 +68,7 @@ class LearnerWorker:
         self._max_policy_lag = max_policy_lag
         self._sync = sync
         self._device_weights = device_weights
+        self._not_finite = not_finite
         self._staging = Staging(blocks, batch_lanes, device)
         self._flat = np.empty(weights.buffer.shape[1], np.float32)
         self._policy = policy
@@ -101,6 +107,8 @@ class LearnerWorker:
         metrics = _to_host(self.algorithm.update(batch, self.progress()))
         updated = perf_counter()
         self.version += 1
+        if self._not_finite is not None:
+            self._not_finite.updated(metrics.get("skipped_updates", 0.0), batch, self.version)
         self._publish()
         if self._sync:
             # only now may the lanes go on: whoever acts next knows what was learned from their slots

@@ -1,7 +1,9 @@
-"""Frozen opponents of one architecture on an inference worker: which snapshots its weight bank holds, and where.
+"""A cache of frozen opponents of one architecture: which snapshots a bank of K places holds, and where.
 
     want(addresses, in_use)    bring them in, most wanted first; others make room, those in use never do
     slot_of(address)           where in the bank it lies
+
+A run has one, over the columns of its match table (run/live_snapshots.py).
 
 The bank is a cache: snapshots that are not wanted stay until their place is needed, least recently used first. Weights
 move only here, and what is loaded is compared with its address first.
@@ -69,6 +71,11 @@ class Opponents:
     def loaded(self) -> list[str]:
         """Addresses that can act, least recently used first."""
         return list(self._slots)
+
+    @property
+    def slots(self) -> dict[str, int]:
+        """Address -> bank slot of those, in that order; to look is not to use."""
+        return dict(self._slots)
 
     def slot_of(self, address: str) -> int:
         """Return the bank slot of a loaded snapshot, which counts as a use. Raises KeyError when it is not loaded."""

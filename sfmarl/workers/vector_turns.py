@@ -21,6 +21,8 @@ from sfmarl.workers.seating import Acts, HomeSeating, Seating, frozen
 from sfmarl.workers.shaping import Shaping
 
 _NONE = np.empty(0, np.int64)
+_ELSEWHERE = np.iinfo(np.int64).min
+"""Entry of `Players` for all frozen ones that an inference worker acts for: here they are alike."""
 
 
 class Asked(NamedTuple):
@@ -78,7 +80,9 @@ class VectorTurnSplit:
         self._sync = sync
         self._scratch = {seat.spec.seat: seat for seat in scratch}
         self._scripts = scripts or {}
-        self._players = np.full((count, seats), -1)
+        self._acts_here = {frozen(player) for player, _ in self._scripts}
+        self._players = np.full((count, seats), _ELSEWHERE)
+        """[E, N] int64: who sits where, as this split tells them apart."""
         self._owed = np.zeros((count, seats))
         """[E, N]: what each seat earned since it acted, or since the episode began."""
         # nothing begins before the first advance, so that streams can be restored
@@ -208,11 +212,14 @@ class VectorTurnSplit:
     def _begin_episodes(self, envs: np.ndarray) -> None:
         self._over[envs] = False
         self._owed[envs] = 0
-        self._players[envs] = [self._seating.draw(env) for env in envs.tolist()]
+        draws = [self._seating.draw(env) for env in envs.tolist()]
+        drawn = np.array(draws)
         for seat, rows in self._scratch.items():
-            players = self._players[envs, seat]
+            players = drawn[:, seat]
             rows.player[envs] = np.where(players < 0, frozen(players), -1)
             rows.is_first[envs] = True
+        here = self._acts_here
+        self._players[envs] = [[who if who >= 0 or who in here else _ELSEWHERE for who in seats] for seats in draws]
         begin = perf_counter()
         self.env.reset(envs)
         self.env_seconds += perf_counter() - begin

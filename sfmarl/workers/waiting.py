@@ -71,24 +71,38 @@ class InBlock:
         block.policy_version[index] = version
 
 
-class InScratch:
-    """The rows of one player that does not learn, in a seat of a split."""
+def waiting_rows(scratch: Scratch, turn_based: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Return (rows int64 [n], their players int64 [n]) that wait in a seat for a player who does not learn.
 
-    def __init__(self, scratch: Scratch, player: int, turn_based: bool) -> None:
-        """In lock-step all agents of the player's envs act; where turns alternate only those that are `active`."""
+    In lock-step a row is an env, and all agents of the player act; where turns alternate it is an agent that is
+    `active`, numbered env * agents + agent.
+    """
+    if not turn_based:
+        rows = np.flatnonzero(scratch.player >= 0)
+        return rows, scratch.player[rows]
+    rows = np.flatnonzero(scratch.active)
+    player = scratch.player[rows // scratch.active.shape[1]]
+    here = player >= 0
+    return rows[here], player[here]
+
+
+class InScratch:
+    """Rows of a seat of a split, whose players do not learn."""
+
+    def __init__(self, scratch: Scratch, rows: np.ndarray, player: np.ndarray, turn_based: bool) -> None:
+        """`rows` and `player` int64 [n], n >= 1, are (some of) what `waiting_rows` returns."""
         envs, agents = scratch.active.shape
         self.name = scratch.spec.name
+        self.rows, self.player = rows, player
         self._scratch = scratch
         if turn_based:
             # rows of one agent each, as lanes are
-            waiting = np.flatnonzero(scratch.active & (scratch.player == player)[:, None])
-            self.shape, self.rows = (envs * agents, 1), waiting
-            self._index: tuple = (waiting // agents, waiting % agents)
+            self.shape = (envs * agents, 1)
+            self._index: tuple = (rows // agents, rows % agents)
             self.agent_index = self._index[1][:, None]
         else:
-            waiting = np.flatnonzero(scratch.player == player)
-            self.shape, self.rows = (envs, agents), waiting
-            self._index, self.agent_index = (waiting,), None
+            self.shape = (envs, agents)
+            self._index, self.agent_index = (rows,), None
         self._lone = turn_based
         self.obs = self._read(scratch.obs)
         self.action_mask = None if scratch.action_mask is None else self._read(scratch.action_mask)

@@ -1,0 +1,306 @@
+"""Training while random processes of it are killed: what was lost, what was left behind, and what was learned.
+
+    python benchmarks/chaos.py                          # 200 faults, about an hour
+    python benchmarks/chaos.py --faults 8 --interval 4 --results /tmp/try
+
+MAPPO on native simple_spread at a pace that makes the run last. Every few seconds something happens to one of its
+processes, drawn at random: SIGKILL or SIGSTOP to a rollout worker, an inference worker or a learner; a rollout worker
+that dies while it holds the lock of a queue; SIGKILL to the main process, after which the run is resumed from its
+checkpoint. In the end the run is asked to stop, and its policy is compared with one that was trained undisturbed for as
+many env-steps. Results go to results/chaos.json and .md; the exit code is 1 if something was not survived.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import machine
+import psutil
+from chaos_report import page, table
+
+from sfmarl.errors import RunError
+from sfmarl.evaluation.evaluate import evaluate_run
+from sfmarl.storage import checkpoint
+
+HERE = Path(__file__).resolve().parent
+SHM = Path("/dev/shm")
+WEIGHTS = {"rollout": 5, "inference": 3, "learner": 3, "lock": 2, "main": 2}
+"""How often each kind of victim is drawn, relative to the others."""
+STOPPED = 0.2
+"""Share of faults of workers and learners that are SIGSTOP instead of SIGKILL."""
+PATIENCE = 120.0
+"""Seconds within which a run must have recovered from a fault."""
+
+
+def main() -> int:
+    """Disturb, compare, report, and return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--faults", type=int, default=200, help="things that happen")
+    parser.add_argument("--interval", type=float, default=15.0, help="mean seconds from a recovery to the next fault")
+    parser.add_argument("--step-seconds", type=float, default=0.1, help="least duration of a step of a worker's worlds")
+    parser.add_argument("--hang-seconds", type=float, default=8.0, help="--hang-seconds of the run")
+    parser.add_argument("--checkpoint-seconds", type=float, default=20.0, help="--checkpoint-seconds of the run")
+    parser.add_argument("--episodes", type=int, default=200, help="episodes of each of the two final scores")
+    parser.add_argument("--seed", type=int, default=1, help="of the faults and of both trainings")
+    parser.add_argument("--results", type=Path, default=HERE / "results", help="where JSON and table go")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="sfmarl-chaos-") as folder:
+        record = measure(args, Path(folder))
+    args.results.mkdir(parents=True, exist_ok=True)
+    (args.results / "chaos.json").write_text(json.dumps(record, indent=1) + "\n")
+    (args.results / "chaos.md").write_text(page(record))
+    print(table(record))
+    return 0 if record["survived"] else 1
+
+
+def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Return everything that is reported, in plain JSON types."""
+    began, shm_before = time.time(), shm_bytes()
+    chaos = Chaos(args, folder / "disturbed", folder / "trigger")
+    try:
+        failure = chaos.run()
+    finally:
+        orphans = chaos.end()
+    time.sleep(1.0)
+    left = shm_bytes() - shm_before
+    disturbed = chaos.run_dir
+    steps = checkpoint.latest(disturbed).run_state["env_steps"]
+    score = evaluate_run(disturbed, episodes=args.episodes, checkpoint="latest")
+    calm = folder / "calm"
+    words = [*training(args, calm, 0.0, ""), "--env-steps", str(steps), "--quiet"]
+    subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+    undisturbed = evaluate_run(calm, episodes=args.episodes, checkpoint="latest")
+    events = [json.loads(line) for line in (disturbed / "events.jsonl").read_text().splitlines()]
+    return {
+        "command": " ".join(["python", "benchmarks/chaos.py", *sys.argv[1:]]),
+        "machine": machine.describe(),
+        "seconds": time.time() - began,
+        "survived": not failure and not orphans and not chaos.checkpoints_lost,
+        "failure": failure,
+        "faults": dict(chaos.faults),
+        "recovered": chaos.recovered,
+        "rebuilt": sum(event["event"] == "rebuilt" for event in events),
+        "recovery_seconds": [
+            {"component": event["component"].split()[0], "seconds": event["seconds"]}
+            for event in events if event["event"] == "recovered"
+        ],
+        "resume_seconds": chaos.resume_seconds,
+        "env_steps": steps,
+        "env_steps_lost": chaos.env_steps_lost,
+        "agent_steps_unlearned": chaos.agent_steps_unlearned,
+        "checkpoints_lost": chaos.checkpoints_lost,
+        "orphans": orphans,
+        "shm_bytes_left": left,
+        "score": score.to_json()["teams"]["agent"],
+        "score_undisturbed": undisturbed.to_json()["teams"]["agent"],
+        "settings": {name: value for name, value in vars(args).items() if name != "results"},
+    }  # fmt: skip
+
+
+def training(args: argparse.Namespace, run_dir: Path, seconds: float, trigger: str) -> list[str]:
+    """Return the command that starts the training."""
+    kwargs = json.dumps({"seconds": seconds, "trigger": trigger})
+    words = f"-m sfmarl train benchmark/paced_spread --algo mappo --seed {args.seed} --num-workers 2 --gamma 0.9"
+    words += " --num-envs-per-worker 32 --trace-lambda 0.9 --lr 1e-3 --eval-env-steps 0 --final-eval-episodes 0"
+    words += f" --hang-seconds {args.hang_seconds} --checkpoint-seconds {args.checkpoint_seconds} --log-seconds 1"
+    words += f" --max-restarts 1000 --run-dir {run_dir}"
+    return [sys.executable, *words.split(), "--env-kwargs", kwargs, "--imports", str(HERE / "chaos_env.py")]
+
+
+def shm_bytes() -> int:
+    """Return what lies in /dev/shm."""
+    return sum(path.stat().st_size for path in SHM.iterdir() if path.is_file())
+
+
+@dataclass
+class Chaos:
+    """One training and what is done to it."""
+
+    args: argparse.Namespace
+    run_dir: Path
+    trigger: Path
+    """Whose existence makes a rollout worker die holding a lock."""
+    faults: Counter[str] = field(default_factory=Counter)
+    recovered: int = 0
+    """Faults after which training went on."""
+    resume_seconds: list[float] = field(default_factory=list)
+    """From `sfmarl resume` to the first env-step, each time."""
+    env_steps_lost: int = 0
+    """Env-steps after the checkpoint that was resumed from."""
+    agent_steps_unlearned: int = 0
+    """Agent-steps that killed learners had learned from since their last checkpoint."""
+    checkpoints_lost: int = 0
+    """Checkpoints that were there before a kill and could not be read after it."""
+    _seen: set[psutil.Process] = field(default_factory=set)
+    _process: subprocess.Popen | None = None
+
+    def run(self) -> str:
+        """Train, disturb, stop in order. Returns what was not survived, or an empty string."""
+        rng = random.Random(self.args.seed)
+        self._start([*training(self.args, self.run_dir, self.args.step_seconds, str(self.trigger)),
+                     "--env-steps", "1000000000"])  # fmt: skip
+        if not self._goes_on(0):
+            return "the run did not start"
+        for number in range(self.args.faults):
+            if not self._wait(rng.expovariate(1.0 / self.args.interval)):
+                return f"the run ended by itself: {self._last_words()}"
+            victim = rng.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
+            before = self._env_steps()
+            name = self._disturb(victim, rng)
+            print(f"{number + 1:4d}  {name}", flush=True)
+            self.faults[name] += 1
+            if not self._goes_on(before, name):
+                return f"training did not go on within {PATIENCE:.0f} s of: {name}. {self._last_words()}"
+            self.recovered += 1
+        self._process.send_signal(signal.SIGINT)
+        try:
+            code = self._process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            return "the run did not stop when it was asked to"
+        return "" if code == 130 else f"the run ended with exit code {code}: {self._last_words()}"
+
+    def _start(self, command: list[str]) -> None:
+        with open(self.run_dir.with_suffix(".log"), "ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+
+    def _disturb(self, victim: str, rng: random.Random) -> str:
+        """Let something happen to the run; return what."""
+        if victim == "main":
+            self._kill_main()
+            return "main process: SIGKILL, then resume"
+        if victim == "lock":
+            self.trigger.touch()
+            deadline = time.monotonic() + PATIENCE
+            while self.trigger.exists() and time.monotonic() < deadline:
+                time.sleep(0.01)
+            return "rollout worker: SIGKILL while it holds the lock of a queue"
+        family = [child for child in self._family() if child.name().startswith(f"sf-{victim}")]
+        number = signal.SIGSTOP if rng.random() < STOPPED else signal.SIGKILL
+        if victim == "learner":
+            self.agent_steps_unlearned += self._since_checkpoint()[1]
+        if family:
+            rng.choice(sorted(family, key=lambda child: child.pid)).send_signal(number)
+        return f"{victim}{'' if victim == 'learner' else ' worker'}: {number.name}"
+
+    def _kill_main(self) -> None:
+        """Kill the main process, see that nobody outlives it, resume."""
+        newest = checkpoint.checkpoint_paths(self.run_dir)
+        family = self._family()
+        self._process.kill()
+        self._process.wait()
+        psutil.wait_procs(family, timeout=10.0)
+        self.env_steps_lost += self._since_checkpoint()[0]
+        try:
+            found = checkpoint.latest(self.run_dir)
+            self.checkpoints_lost += found.path.name < newest[-1].name if newest else 0
+        except RunError:
+            self.checkpoints_lost += 1
+        began = time.monotonic()
+        self._start([sys.executable, "-m", "sfmarl", "resume", str(self.run_dir)])
+        # counters go back to the checkpoint: what is new is a record of the resumed run
+        size = (self.run_dir / "events.jsonl").stat().st_size
+        while time.monotonic() - began < PATIENCE and (self.run_dir / "events.jsonl").stat().st_size == size:
+            time.sleep(0.05)
+        self._goes_on(checkpoint.latest(self.run_dir).run_state["env_steps"])
+        self.resume_seconds.append(time.monotonic() - began)
+
+    def _since_checkpoint(self) -> tuple[int, int]:
+        """Return env-steps and agent-steps that were recorded after the newest checkpoint."""
+        record, state = self._record(), checkpoint.latest(self.run_dir).run_state
+        return tuple(max(0, int(record.get(name, 0)) - state[name]) for name in ("env_steps", "agent_steps"))
+
+    def _record(self) -> dict[str, Any]:
+        """Return the newest record of metrics.jsonl, empty before the first."""
+        try:
+            lines = (self.run_dir / "metrics.jsonl").read_bytes().splitlines()
+        except FileNotFoundError:
+            return {}
+        return json.loads(lines[-1]) if lines else {}
+
+    def _env_steps(self) -> int:
+        return int(self._record().get("env_steps", 0))
+
+    def _goes_on(self, before: int, name: str = "") -> bool:
+        """Whether env-steps grow beyond `before` and, whoever was killed, an update follows, within PATIENCE."""
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline and self._process.poll() is None:
+            self._seen |= set(self._family())
+            record = self._record()
+            happened = self._pending()
+            if record.get("env_steps", 0) > before and "learner/agent/loss_value" in record and not happened:
+                return True
+            time.sleep(0.2)
+        return False
+
+    def _pending(self) -> bool:
+        """Whether some component died in this sitting and has not recovered yet."""
+        try:
+            lines = (self.run_dir / "events.jsonl").read_text().splitlines()
+        except FileNotFoundError:
+            return True
+        waiting: set[str] = set()
+        for event in map(json.loads, lines):
+            match event["event"]:
+                case "begun" | "resumed":
+                    waiting = set()
+                case "died":
+                    waiting.add(event["component"])
+                case "recovered":
+                    waiting.discard(event["component"])
+        stopped = [child for child in self._family() if child.status() == psutil.STATUS_STOPPED]
+        return bool(waiting or stopped)
+
+    def _wait(self, seconds: float) -> bool:
+        """Wait; False if the run ended meanwhile."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if self._process.poll() is not None:
+                return False
+            time.sleep(0.1)
+        return True
+
+    def _family(self) -> list[psutil.Process]:
+        found = []
+        try:
+            for child in psutil.Process(self._process.pid).children(recursive=True):
+                try:
+                    child.name()
+                    found.append(child)
+                except psutil.NoSuchProcess:
+                    continue
+        except psutil.NoSuchProcess:
+            pass
+        return found
+
+    def _last_words(self) -> str:
+        try:
+            return self.run_dir.with_suffix(".log").read_text(errors="replace").strip()[-400:]
+        except FileNotFoundError:
+            return ""
+
+    def end(self) -> int:
+        """End what still runs and return how many processes of the run there were after its end."""
+        family = self._family()
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+        alive = psutil.wait_procs([*family, *self._seen], timeout=10.0)[1]
+        orphans = [p for p in alive if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+        for process in orphans:
+            process.kill()
+        return len(orphans)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

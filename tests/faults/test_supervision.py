@@ -1,0 +1,106 @@
+"""Real processes that hang, crash, or die at the worst moment: who is replaced, what is said, and what is kept."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+
+import pytest
+
+from sfmarl.errors import RunError
+from sfmarl.run.runner import train
+from sfmarl.storage.checkpoint import latest
+from tests.runs.small import children, config, wait_for
+
+PATIENCE = 4.0
+"""Seconds: longer than a busy machine lets a healthy process wait for its turn."""
+
+
+def events(run_dir) -> list[dict]:
+    return [json.loads(line) for line in (run_dir / "events.jsonl").read_text().splitlines()]
+
+
+def trouble(tmp_path, kind: str):
+    """Return a run of 6000 env-steps whose environment makes this trouble once."""
+    kwargs = {"trouble": kind, "marker": str(tmp_path / "marker")}
+    return config(tmp_path / "run", env="tests.faults.troubles:Trouble", env_kwargs=kwargs, env_steps=6_000,
+                  hang_seconds=PATIENCE)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason", "stacks"),
+    [
+        ("sleep", "made no progress for 4 s", "sleep_for_ever"),
+        pytest.param("stop", "made no progress for 4 s (it was stopped by a signal)", "", marks=pytest.mark.slow),
+        pytest.param("exit", "ended with exit code 3", "", marks=pytest.mark.slow),
+        ("segfault", "was killed by SIGSEGV", "troubles.py"),
+    ],
+)
+def test_a_worker_that_an_environment_brings_down_is_replaced(kind, reason, stacks, tmp_path, capsys):
+    result = train(trouble(tmp_path, kind))
+    assert result.summary["stopped_by"] == "finished" and (tmp_path / "marker").exists()
+    [died] = [event for event in events(tmp_path / "run") if event["event"] == "died"]
+    assert died["component"].startswith("rollout worker") and died["reason"] == reason
+    assert f"{died['component']} {reason}; replaced (1 of 10)." in " ".join(capsys.readouterr().out.split())
+    assert stacks in died["stacks"]
+    if stacks:
+        assert stacks in (tmp_path / "run" / "stacks.txt").read_text()
+    recovered = [event["component"] for event in events(tmp_path / "run") if event["event"] == "recovered"]
+    assert recovered == [died["component"]]
+    assert not children("")
+
+
+@pytest.mark.parametrize("known", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["signed lock", "hang"])
+def test_a_queue_whose_lock_died_with_its_owner_is_replaced(known, tmp_path, monkeypatch):
+    """Also where the lock cannot be read: then whoever hangs in it gives it away."""
+    if not known:
+        monkeypatch.setattr("sfmarl.memory.queues.SharedQueue.lock_holder", lambda queue: None)
+    result = train(trouble(tmp_path, "lock"))
+    assert result.summary["stopped_by"] == "finished"
+    happened = [event["event"] for event in events(tmp_path / "run")]
+    assert "rebuilt" in happened
+    recovered = {event["component"] for event in events(tmp_path / "run") if event["event"] == "recovered"}
+    assert recovered == {"rollout worker 0", "rollout worker 1", "inference worker 0"}
+    learner = [event for event in events(tmp_path / "run") if event.get("component") == "learner"]
+    assert [event["event"] for event in learner] == ["spawned"]  # it kept its state
+    assert not children("")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("role", ["learner", "inference", "evaluator"])
+def test_a_process_that_was_stopped_is_replaced(role, tmp_path):
+    run_dir = tmp_path / "run"
+
+    def stop():
+        wait_for(lambda: (run_dir / "metrics.jsonl").exists() and (run_dir / "metrics.jsonl").stat().st_size)
+        children(role)[0].send_signal(signal.SIGSTOP)
+
+    stopper = threading.Thread(target=stop)
+    stopper.start()
+    result = train(config(run_dir, env="tests.runs.small:Slow", env_steps=16_000, hang_seconds=PATIENCE))
+    stopper.join()
+    assert result.summary["stopped_by"] == "finished"
+    [died] = [event for event in events(run_dir) if event["event"] == "died"]
+    assert died["component"].startswith(role) and "was stopped by a signal" in died["reason"]
+
+
+@pytest.mark.slow
+def test_an_environment_that_is_never_built_ends_the_run(tmp_path):
+    with pytest.raises(RunError, match=r"made no progress for 20 s before it could start\. Where it was stands in"):
+        train(config(tmp_path / "run", env="tests.faults.troubles:NeverBuilt", hang_seconds=PATIENCE))
+    assert "sleep_for_ever" in (tmp_path / "run" / "stacks.txt").read_text()
+    assert not children("")
+
+
+def test_the_first_failure_is_the_one_that_is_told(tmp_path):
+    """In the exception, in crash.txt and in events.jsonl, with its traceback; what was learned is kept."""
+    run_dir = tmp_path / "run"
+    with pytest.raises(RunError, match=r"rollout worker \d failed: .*the physics exploded"):
+        train(config(run_dir, env="tests.runs.small:RaisesAtStep", env_steps=10**7))
+    [failed] = [event for event in events(run_dir) if event["event"] == "failed"]
+    assert "the physics exploded" in failed["reason"] and "Traceback" in failed["traceback"]
+    last = events(run_dir)[-1]
+    assert last["event"] == "ended" and failed["reason"] in last["reason"]
+    assert failed["component"] in (run_dir / "crash.txt").read_text()
+    assert latest(run_dir).run_state["env_steps"] > 0

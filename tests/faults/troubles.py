@@ -1,0 +1,73 @@
+"""Environments that bring down or hold up the process they run in, once: the first copy to make `marker` does it."""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import gc
+import os
+import signal
+import time
+
+import psutil
+
+from sfmarl.envs.games import MatrixGame
+from sfmarl.memory.queues import SharedQueue
+from tests.runs.small import PAYOFF, Slow
+
+MUTEX_OFFSET = 56
+"""Bytes into a faster-fifo queue (see memory/queues.py)."""
+
+
+def sleep_for_ever() -> None:
+    time.sleep(3600)
+
+
+def stop_itself() -> None:
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def die_holding_a_lock() -> None:
+    """Lock the queue on which this worker asks for actions, and die by SIGKILL."""
+    queue = next(found for found in gc.get_objects() if isinstance(found, SharedQueue))
+    memory = queue._queue.queue_obj_buffer
+    assert ctypes.CDLL(None).pthread_mutex_lock(ctypes.c_void_p(ctypes.addressof(memory) + MUTEX_OFFSET)) == 0
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+TROUBLES = {
+    "sleep": sleep_for_ever,
+    "stop": stop_itself,
+    "exit": lambda: os._exit(3),
+    "segfault": faulthandler._sigsegv,
+    "lock": die_holding_a_lock,
+}
+
+
+class Trouble(Slow):
+    """The climbing game at a millisecond per step; `trouble` comes at the 30th step of its life, once in the run."""
+
+    def __init__(self, trouble: str, marker: str) -> None:
+        super().__init__()
+        self._trouble, self._marker = TROUBLES[trouble], marker
+        self._lived = 0
+
+    def step(self, actions):
+        self._lived += 1
+        if self._lived == 30 and psutil.Process().name().startswith("sf-rollout"):
+            try:
+                os.close(os.open(self._marker, os.O_CREAT | os.O_EXCL))
+            except FileExistsError:
+                pass
+            else:
+                self._trouble()
+        return super().step(actions)
+
+
+class NeverBuilt(MatrixGame):
+    """Can be built in the main process, for the probe; in a worker its construction takes for ever."""
+
+    def __init__(self) -> None:
+        if psutil.Process().name().startswith("sf-rollout"):
+            sleep_for_ever()
+        super().__init__(PAYOFF)
