@@ -72,8 +72,8 @@ def play(config: Config) -> dict[str, Any]:
 
 
 def _serial(config: Config) -> Config:
-    """Return the same league in one process: an update takes 15 rounds of all 32 games."""
-    return replace(config, mode="serial", num_workers=1, num_envs_per_worker=32)
+    """Return the same league in one process: an update learns from 5 rounds of all 96 games."""
+    return replace(config, mode="serial", num_workers=1, num_envs_per_worker=96)
 
 
 def _latest(config: Config, **hp: float) -> Config:

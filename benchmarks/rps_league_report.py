@@ -32,8 +32,8 @@ ABOUT: dict[str, tuple[str, str]] = {
         "latest only, no entropy bonus, serial",
         "`--matchmaker latest --entropy-coef 0`: nothing draws it to the centre or keeps it from the corners",
     ),
-    "latest_async": ("latest only, asynchronous", "as `latest`, with two worker processes of 16 games"),
-    "uniform_async": ("uniform over the pool, asynchronous", "as `uniform`, with two worker processes of 16 games"),
+    "latest_async": ("latest only, asynchronous", "as `latest`, with two worker processes of 48 games"),
+    "uniform_async": ("uniform over the pool, asynchronous", "as `uniform`, with two worker processes of 48 games"),
 }
 """Part -> (title, what it is)."""
 
@@ -84,7 +84,7 @@ def write(runs: Sequence[Run], results: Path) -> str:
         "# Rock-paper-scissors, learned by a league",
         "",
         "launch/rock_paper_scissors.py: APPO, one player, a snapshot about every ten updates, no early snapshots, an "
-        "entropy bonus of a tenth of a won round per nat. Observations are constant, so a policy is one mixed action, "
+        "entropy bonus of .15 per nat where a won round is 1. Observations are constant, so a policy is one mixed action, "
         "which is read from the network of every snapshot: exact, nothing is sampled.",
         "",
         "Distance: of the most different probability from 1/3, at most .667. NashConv: what both players together "

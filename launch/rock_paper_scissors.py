@@ -8,8 +8,8 @@ player meets all its snapshots equally often (fictitious self-play), so that wha
 comes ever closer to even. With the second command it meets itself as it is now, and goes from rock to paper to scissors
 for ever. `benchmarks/rps_league.py` reads the strategies of all snapshots of both and draws them.
 
-Advantages are not standardised, so the entropy bonus is worth a tenth of a won round however even the game becomes. It
-keeps a player that has beaten its pool for long from becoming so certain that it never tries anything else again.
+Advantages are not standardised, so the entropy bonus stays in proportion to what a round is worth (a win is 1, a nat
+.15). It keeps a player that has beaten its pool for long from becoming so certain that it tries nothing else any more.
 """
 
 import sys
@@ -24,6 +24,7 @@ from sfmarl.command.launching import launch
 # response, and never sooner.
 CONFIG = Config(
     env="native/rock_paper_scissors",
+    env_kwargs={"length": 5},
     algo="appo",
     hp=replace(
         get_algorithm("appo").hyperparameters(),
@@ -31,7 +32,7 @@ CONFIG = Config(
         lr=3e-3,
         gamma=0.0,
         trace_lambda=0.0,
-        entropy_coef=0.1,
+        entropy_coef=0.15,
         normalise_advantages=False,
         normalise_obs=False,
     ),
@@ -40,15 +41,15 @@ CONFIG = Config(
         self_play=0.0,
         snapshot_env_steps=4_800,
         snapshot_win_rate=1.0,
-        live_snapshots=160,
+        live_snapshots=128,
         pool_size=1_000,
         evaluation_share=0.0,
     ),
-    env_steps=720_000,
+    env_steps=580_000,
     num_workers=2,
-    num_envs_per_worker=16,
+    num_envs_per_worker=48,
     num_splits=1,
-    rollout=15,
+    rollout=5,
     eval_env_steps=0,
     final_eval_episodes=0,
 )
