@@ -20,7 +20,7 @@ from sfmarl.algorithms import get_algorithm
 from sfmarl.command.launching import launch
 
 # Nothing is seen and a round does not depend on the one before: nothing is gained by looking ahead, and what is
-# constant must not be normalised away. A snapshot is taken after about ten updates, time enough to find the best
+# constant must not be normalised away. A snapshot is taken after about five updates, time enough to find the best
 # response, and never sooner.
 CONFIG = Config(
     env="native/rock_paper_scissors",
@@ -29,7 +29,7 @@ CONFIG = Config(
     hp=replace(
         get_algorithm("appo").hyperparameters(),
         hidden=(32,),
-        lr=3e-3,
+        lr=4e-3,
         gamma=0.0,
         trace_lambda=0.0,
         entropy_coef=0.15,
@@ -39,13 +39,13 @@ CONFIG = Config(
     league=LeagueConfig(
         matchmaker="uniform",
         self_play=0.0,
-        snapshot_env_steps=4_800,
+        snapshot_env_steps=2_400,
         snapshot_win_rate=1.0,
         live_snapshots=128,
         pool_size=1_000,
         evaluation_share=0.0,
     ),
-    env_steps=580_000,
+    env_steps=290_000,
     num_workers=2,
     num_envs_per_worker=48,
     num_splits=1,
