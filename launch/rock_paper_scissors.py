@@ -9,7 +9,7 @@ comes ever closer to even. With the second command it meets itself as it is now,
 for ever. `benchmarks/rps_league.py` reads the strategies of all snapshots of both and draws them.
 
 Advantages are not standardised, so the entropy bonus stays in proportion to what a round is worth (a win is 1, a nat
-.15). It keeps a player that has beaten its pool for long from becoming so certain that it tries nothing else any more.
+.12). It keeps a player that has beaten its pool for long from becoming so certain that it tries nothing else any more.
 """
 
 import sys
@@ -32,7 +32,7 @@ CONFIG = Config(
         lr=4e-3,
         gamma=0.0,
         trace_lambda=0.0,
-        entropy_coef=0.15,
+        entropy_coef=0.12,
         normalise_advantages=False,
         normalise_obs=False,
     ),
@@ -41,11 +41,11 @@ CONFIG = Config(
         self_play=0.0,
         snapshot_env_steps=2_400,
         snapshot_win_rate=1.0,
-        live_snapshots=160,
+        live_snapshots=200,
         pool_size=1_000,
         evaluation_share=0.0,
     ),
-    env_steps=360_000,
+    env_steps=480_000,
     num_workers=2,
     num_envs_per_worker=48,
     num_splits=1,
