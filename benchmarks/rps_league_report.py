@@ -84,7 +84,7 @@ def write(runs: Sequence[Run], results: Path) -> str:
         "# Rock-paper-scissors, learned by a league",
         "",
         "launch/rock_paper_scissors.py: APPO, one player, a snapshot about every five updates, none earlier, an "
-        "entropy bonus of .12 per nat where a won round is 1. Observations are constant, so a policy is one mixed "
+        "entropy bonus of .15 per nat where a won round is 1. Observations are constant, so a policy is one mixed "
         "action, which is read from the network of every snapshot: exact, nothing is sampled.",
         "",
         "Distance: of the most different probability from 1/3, at most .667. NashConv: what both players together "

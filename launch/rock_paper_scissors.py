@@ -9,7 +9,7 @@ comes ever closer to even. With the second command it meets itself as it is now,
 for ever. `benchmarks/rps_league.py` reads the strategies of all snapshots of both and draws them.
 
 Advantages are not standardised, so the entropy bonus stays in proportion to what a round is worth (a win is 1, a nat
-.12). It keeps a player that has beaten its pool for long from becoming so certain that it tries nothing else any more.
+.15). It keeps a player that has beaten its pool for long from becoming so certain that it tries nothing else any more.
 """
 
 import sys
@@ -32,7 +32,7 @@ CONFIG = Config(
         lr=4e-3,
         gamma=0.0,
         trace_lambda=0.0,
-        entropy_coef=0.12,
+        entropy_coef=0.15,
         normalise_advantages=False,
         normalise_obs=False,
     ),
