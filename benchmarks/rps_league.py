@@ -87,6 +87,7 @@ RECIPE = launch_config("rock_paper_scissors")
 PARTS: dict[str, Config] = {
     "latest": _latest(_serial(RECIPE)),
     "uniform": _serial(RECIPE),
+    "latest_less_entropy": _latest(_serial(RECIPE), entropy_coef=0.05),
     "latest_no_entropy": _latest(_serial(RECIPE), entropy_coef=0.0),
     "latest_async": _latest(RECIPE),
     "uniform_async": RECIPE,

@@ -28,6 +28,10 @@ ABOUT: dict[str, tuple[str, str]] = {
         "uniform over the pool, serial",
         "the recipe: every snapshot alike, none ever evicted, no match against itself once there is a snapshot",
     ),
+    "latest_less_entropy": (
+        "latest only, less entropy, serial",
+        "`--matchmaker latest --entropy-coef 0.05`: a third of the recipe's bonus",
+    ),
     "latest_no_entropy": (
         "latest only, no entropy bonus, serial",
         "`--matchmaker latest --entropy-coef 0`: nothing draws it to the centre or keeps it from the corners",
@@ -45,8 +49,8 @@ class Scores(NamedTuple):
     """Times round the centre."""
     late_distance: float
     """Mean distance from even of a late snapshot."""
-    late_closest: float
-    """Smallest of these."""
+    last_distance: float
+    """Mean distance from even over the last tenth of the snapshots."""
     late_nash_conv: float
     """Mean NashConv of a late snapshot."""
     pool_distance: float
@@ -62,7 +66,7 @@ def scores(run: Run) -> Scores:
     return Scores(
         turns(strategies),
         float(distance(late).mean()),
-        float(distance(late).min()),
+        float(distance(strategies[-max(1, len(strategies) // 10) :]).mean()),
         float(nash_convs(late).mean()),
         float(distance(average)[0]),
         float(nash_convs(average)[0]),
@@ -90,8 +94,8 @@ def write(runs: Sequence[Run], results: Path) -> str:
         "Distance: of the most different probability from 1/3, at most .667. NashConv: what both players together "
         "would gain by best responses to the strategy played in both seats, 0 for the even one, 2 for a pure one; "
         "exploitability is half of it. Newest: each snapshot at the time it was taken, mean over the second half of "
-        "the run (closest: of these). Average: the mean strategy of all snapshots in the pool, equally weighted, at "
-        f"the end; the goal is a distance below {GOAL}. Turns: round the centre, along all snapshots. Means over seeds "
+        "the run (and over its last tenth). Average: the mean strategy of all snapshots in the pool, equally weighted, "
+        f"at the end; the goal is a distance below {GOAL}. Turns: round the centre, along all snapshots. Means over seeds "
         "with a 95 % t-interval.",
         "",
         table,
@@ -100,12 +104,13 @@ def write(runs: Sequence[Run], results: Path) -> str:
         "",
         *(f"* {name}: {ABOUT[name][1]}." for name in grouped),
         "",
-        "With latest-only play the newest policy goes round and round: what it answers is always what it has just left "
-        "behind. Its time average is close to even all the same, as theory has it for such cycles, but no policy of "
-        "the run is that average. Against the pool the newest policy swings, too, and its swings become narrower as "
-        "the pool's average becomes even, because there is less and less to gain. The entropy bonus pulls to the "
-        "centre in both; latest-only play cycles against its pull, and without it runs into a corner, where it tries "
-        "nothing else any more.",
+        "With latest-only play the newest policy goes round: what it answers is always what it has just left behind. "
+        "Its time average is close to even all the same, as theory has it for such cycles, but no policy of the run is "
+        "that average. An entropy bonus pulls to the centre, and a cycle lasts while its steps overshoot by more: "
+        "compare the last tenth of `latest` and of `latest_less_entropy`. Without a bonus it widens until it is stuck "
+        "in a corner, where nothing else is tried any more. Against the pool the newest policy swings, too, and ever "
+        "less, because an average that becomes even leaves ever less to gain. The recipe's bonus is for the pool's "
+        "sake: who has beaten it for long must still be able to leave the corner.",
         "",
         f"Machine: {'; '.join(machines)}. Paths: [rps_league.png](rps_league.png). Printed by "
         "`python benchmarks/rps_league.py`; data in `rps_league.json`.",
@@ -117,7 +122,7 @@ def write(runs: Sequence[Run], results: Path) -> str:
 
 def _table(grouped: Mapping[str, Sequence[Run]]) -> str:
     lines = [
-        "| part | seed | snapshots | turns | newest: distance (closest) | newest: NashConv | average: distance "
+        "| part | seed | snapshots | turns | newest: distance (last tenth) | newest: NashConv | average: distance "
         "| average: NashConv | wall seconds |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
@@ -126,13 +131,13 @@ def _table(grouped: Mapping[str, Sequence[Run]]) -> str:
         for run, s in zip(runs, found, strict=True):
             lines.append(
                 f"| {name} | {run['seed']} | {len(run['path'])} | {s.turns:.1f} | {s.late_distance:.3f} "
-                f"({s.late_closest:.3f}) | {s.late_nash_conv:.2f} | {s.pool_distance:.3f} | {s.pool_nash_conv:.3f} "
+                f"({s.last_distance:.3f}) | {s.late_nash_conv:.2f} | {s.pool_distance:.3f} | {s.pool_nash_conv:.3f} "
                 f"| {run['wall_seconds']:.0f} |"
             )
         mean = Scores(*(mean_interval(column) for column in zip(*found, strict=True)))
         lines.append(
-            f"| **{name}** | mean | | {mean.turns} | {mean.late_distance} | {mean.late_nash_conv} "
-            f"| {mean.pool_distance} | {mean.pool_nash_conv} | |"
+            f"| **{name}** | mean | | {mean.turns} | {mean.late_distance} ({mean.last_distance}) "
+            f"| {mean.late_nash_conv} | {mean.pool_distance} | {mean.pool_nash_conv} | |"
         )
     return "\n".join(lines)
 
