@@ -95,8 +95,8 @@ def write(runs: Sequence[Run], results: Path) -> str:
         "would gain by best responses to the strategy played in both seats, 0 for the even one, 2 for a pure one; "
         "exploitability is half of it. Newest: each snapshot at the time it was taken, mean over the second half of "
         "the run (and over its last tenth). Average: the mean strategy of all snapshots in the pool, equally weighted, "
-        f"at the end; the goal is a distance below {GOAL}. Turns: round the centre, along all snapshots. Means over seeds "
-        "with a 95 % t-interval.",
+        f"at the end; the goal is a distance below {GOAL}. Turns: round the centre, along all snapshots. Means over "
+        "seeds with a 95 % t-interval.",
         "",
         table,
         "",
