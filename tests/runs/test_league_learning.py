@@ -71,5 +71,5 @@ def test_the_pool_becomes_even_and_who_meets_only_itself_does_not(tmp_path):
     assert from_even(pool).max() > 0.4, "the average is even, not each of them"
     alone = played(tmp_path / "alone", "latest", entropy_coef=0.05)
     late = from_even(alone[len(alone) // 2 :])
-    assert late.mean() > 0.2
+    assert late.mean() > 0.3
     assert set(alone[len(alone) // 2 :].argmax(axis=1)) == {0, 1, 2}, "it goes round"
