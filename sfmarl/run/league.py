@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from sfmarl.errors import UsageError
+from sfmarl.league.live_choice import choose_live
 from sfmarl.league.matchmakers import make_matchmaker
 from sfmarl.league.outcome import outcome_from_returns
 from sfmarl.league.payoff import Payoff
@@ -42,8 +43,6 @@ EARLIEST = 4
 """Who beats everybody is snapshotted after 1 / EARLIEST of `snapshot_env_steps` at the earliest."""
 MIN_GAMES = 10
 """Games against each opponent before a win rate brings a snapshot forward."""
-SWAPPED = 4
-"""Of the live snapshots one in so many may be replaced at a time, when the pool is larger than the room for them."""
 
 
 class League:
@@ -222,18 +221,10 @@ class League:
     def _bring_live(self, entries: Sequence[PoolEntry], wanted: np.ndarray) -> None:
         """Have the entries live that are wanted: all of them, or a sample that changes a little at a time."""
         room = len(self.live.entries)
-        numbers = np.array([entry.number for entry in entries], np.int64)
-        chosen = numbers[wanted > 0]
-        if len(chosen) > room:
-            # Gumbel-top-k: a sample without replacement by probability, so that over time each has its share
-            with np.errstate(divide="ignore"):
-                order = np.argsort(-(np.log(wanted) + self._generator.gumbel(size=len(wanted))))
-            drawn = numbers[order[: np.count_nonzero(wanted > 0)]].tolist()
-            here = self.live.entries[self.live.drawable].tolist()
-            kept = [number for number in drawn if number in here]
-            stay = kept[: max(0, room - max(1, room // SWAPPED))]
-            chosen = np.array([*stay, *(number for number in drawn if number not in stay)])
-        self.live.want(chosen[:room].tolist())
+        weights = {entry.number: weight for entry, weight in zip(entries, wanted.tolist(), strict=True)}
+        here = self.live.entries[self.live.drawable].tolist()
+        chosen = choose_live(weights, here, room, self._generator)
+        self.live.want(chosen)
         self.live.load()
         pinned = [self._address[number] for number in self.live.entries.tolist() if number != EMPTY]
         for address in pinned:
