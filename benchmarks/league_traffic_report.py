@@ -197,9 +197,9 @@ def _check(check: dict[str, Any] | None) -> list[str]:
     return [
         "## The small end against a real run",
         "",
-        f"{check['run']}{command}. The same simulator, pool, matchmaker and cache at the run's settings, env-steps and "
-        f"mean length of a match; it knows nothing of the results. Tolerance {100 * check['tolerance']:.0f} %: the "
-        "run's refreshes fall on passes of its main loop.",
+        f"{check['run']}{command}. The same simulator, pool, matchmaker and cache at the run's settings, env-steps, "
+        "mean length of a match and pace of taking snapshots; it knows nothing of results and of what was moved. "
+        f"Tolerance {100 * check['tolerance']:.0f} %.",
         "",
         "| | measured | predicted | error | within |",
         "|---|---|---|---|---|",

@@ -1,8 +1,8 @@
 """The small end of the replay against a real league run: bytes and matches, predicted beside measured.
 
-The run's settings, its env-steps, the mean length of its matches and the size of its snapshots go in; nothing else of
-it does. Its envs are the actors, its inference worker is the rack, its live snapshots are the design `live`; time is
-counted in env-steps of one env. Results against snapshots are drawn as if all were equally strong.
+The run's settings, its env-steps, the mean length of its matches, its pace of taking snapshots and their size go in;
+nothing that it moved does. Its envs are the actors, its machine is the rack, its live snapshots are the design `live`;
+time is counted in env-steps of one env. Results against snapshots are drawn as if all were equally strong.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ from sfmarl.results.records import read_run
 from sfmarl.run.league import REFRESH_ENV_STEPS
 
 TOLERANCE = 0.15
-"""Relative error that is still a match: refreshes fall on the main loop's passes, not on exact env-steps."""
+"""Relative error that is still a match: a snapshot more or less of a few dozen, drawn by chance, and results that the
+model of equal players does not know."""
 SEEDS = 5
 """Replays whose mean is the prediction."""
 COMMAND = (
-    *("league", "native/tic_tac_toe", "--env-steps", "300000", "--num-workers", "2", "--num-envs-per-worker", "32"),
-    *("--snapshot-env-steps", "20000", "--snapshot-win-rate", "1", "--live-snapshots", "4", "--log-seconds", "1"),
+    *("league", "native/tic_tac_toe", "--env-steps", "400000", "--num-workers", "2", "--num-envs-per-worker", "32"),
+    *("--snapshot-env-steps", "10000", "--snapshot-win-rate", "1", "--live-snapshots", "8", "--log-seconds", "1"),
     *("--wall-seconds", "60", "--quiet"),
 )
 """A league whose pool outgrows its live snapshots; no win rate exceeds 1, so snapshots are taken by env-steps alone."""
@@ -39,8 +40,8 @@ COMMAND = (
 def check(run_dir: Path | None) -> dict[str, Any]:
     """Return the comparison with a league run, as JSON types; without one COMMAND is run.
 
-    Raises UsageError for a directory that holds no league run, or one whose weights move in another way: several
-    inference workers. Raises CalledProcessError when the run fails.
+    Raises UsageError for a directory that holds no league run or one that is too short, CalledProcessError when the
+    run fails.
     """
     if run_dir is not None:
         return compare(run_dir)
@@ -57,10 +58,12 @@ def compare(run_dir: Path) -> dict[str, Any]:
     league = settings.get("league")
     if league is None or "league/bytes_moved" not in last:
         raise UsageError(f"{run_dir} is no league run: its traffic cannot be compared. Name one of `sfmarl league`.")
-    addresses = open_store(run_dir).addresses()
-    if not addresses:
-        raise UsageError(f"{run_dir} has taken no snapshot yet, so it moved nothing that could be compared.")
-    size = open_store(run_dir).get(addresses[0]).weights.nbytes
+    store = open_store(run_dir)
+    taken = sorted((store.describe(address).meta for address in store.addresses()), key=lambda meta: meta.order)
+    if len(taken) < 2:
+        raise UsageError(f"{run_dir} has not taken two snapshots yet: it moved nothing that could be compared.")
+    interval = (taken[-1].env_steps - taken[0].env_steps) / (taken[-1].order - taken[0].order)
+    size = store.get(store.addresses()[0]).weights.nbytes
     measured = {
         "matches": last["league/matches_live"] + last["league/matches_frozen"],
         "bytes moved": last["league/bytes_moved"],
@@ -68,13 +71,13 @@ def compare(run_dir: Path) -> dict[str, Any]:
     }
     envs = settings["num_workers"] * settings["num_envs_per_worker"]
     predictions = [
-        predict(league, envs, settings["num_workers"], last["env_steps"], _length(run.records), size, seed)
+        predict(league, envs, settings["num_workers"], last["env_steps"], _length(run.records), interval, size, seed)
         for seed in range(SEEDS)
     ]
     predicted = {name: sum(p[name] for p in predictions) / SEEDS for name in measured}
     return {
-        "run": f"{settings['env']}, {last['env_steps']:,} env-steps, {envs} envs, {len(addresses)} snapshots of "
-        f"{size:,} bytes, {league['live_snapshots']} of them live at a time",
+        "run": f"{settings['env']}, {last['env_steps']:,} env-steps, {envs} envs, {taken[-1].order + 1} snapshots of "
+        f"{size:,} bytes, one every {interval:,.0f} env-steps, {league['live_snapshots']} of them live at a time",
         "tolerance": TOLERANCE,
         "measured": measured,
         "predicted": predicted,
@@ -91,13 +94,25 @@ def _length(records: Sequence[dict[str, Any]]) -> float:
 
 
 def predict(
-    league: dict[str, Any], envs: int, workers: int, env_steps: int, length: float, size: int, seed: int
+    league: dict[str, Any],
+    envs: int,
+    workers: int,
+    env_steps: int,
+    length: float,
+    interval: float,
+    size: int,
+    seed: int,
 ) -> dict[str, float]:
-    """Return matches and bytes of a run with these settings; `length` are env-steps of a match, `size` bytes."""
-    refresh = min(REFRESH_ENV_STEPS, league["snapshot_env_steps"])
+    """Return matches and bytes of a run with these settings.
+
+    `length` are env-steps of a match, `interval` those from one snapshot to the next, `size` its bytes.
+    """
+    # snapshots are taken at refreshes, which are REFRESH_ENV_STEPS apart and as many more as a pass of the loop takes
+    refreshes = max(1, int(interval / REFRESH_ENV_STEPS))
+    refresh = round(interval / refreshes / length)
     schedule = Schedule(
-        refresh=round(refresh / length),
-        snapshot=round(league["snapshot_env_steps"] / length),
+        refresh=refresh,
+        snapshot=refreshes * refresh,
         limit=league["pool_size"],
         players=len(league["roles"]),
         self_play=league["self_play"],
