@@ -1,6 +1,6 @@
 """What a league's snapshots cost in traffic, memory and waiting: its matchmaking replayed for up to 4000 actors.
 
-    python benchmarks/league_traffic.py                  # all of it, and a short real run for the check: 6 minutes
+    python benchmarks/league_traffic.py                  # all of it, and a short real run for the check: 5 minutes
     python benchmarks/league_traffic.py --run RUN        # check against a league run that is there already
     python benchmarks/league_traffic.py --no-check
     python benchmarks/league_traffic.py --scale 0.05 --no-check --results /tmp/try    # does everything run?

@@ -93,7 +93,9 @@ def lines(recorded: dict[str, Any]) -> list[str]:
     text += [
         "",
         f"Actors at which the mean fills the uplink follow the curve of the figure; beyond {most} they are "
-        "extrapolated. `pull-all` and the rack caches grow with the square: more actors also bring snapshots sooner. "
+        "extrapolated. Where only snapshots or refreshes cost traffic it grows with the square of the actors, who also "
+        "bring them sooner. A cache that keeps all drops what it used least recently when a snapshot comes, which is "
+        "seldom what the pool dropped, and fetches that again. "
         f"What a mean hides: pull-all sends {most} copies of each snapshot at once, "
         f"{_bytes(most * size)}, and begins with {_bytes(most * size * pool)} when it joins a full pool: "
         + ", ".join(f"{most * size * pool * 8e-9 / gbit / 3600:,.1f} h at {gbit:.0f} Gbit/s" for gbit in WALLS)
@@ -121,12 +123,18 @@ def lines(recorded: dict[str, Any]) -> list[str]:
         _table(
             ("uplink",),
             [([f"{gbit:.0f} Gbit/s"], of) for gbit, of in _groups(recorded["links"], "store_link")],
-            lambda run: f"{run['wait_mean']:.2g} s, {run['wait_p99']:.2g} s; {100 * run['match_rate']:.0f} %",
+            lambda run: f"{_seconds(run['wait_mean'])}, {_seconds(run['wait_p99'])}; {100 * run['match_rate']:.0f} %",
         ),
         "",
         "Durations of matches and the busiest minute of one per match, Gbit/s: "
         + ", ".join(f"{run['spread']} {run['store_gbit_peak_minute']:.3g}" for run in recorded["spreads"])
         + f" (mean {recorded['spreads'][0]['store_gbit']:.3g}).",
+        "",
+        "## From cold",
+        "",
+        f"{most} actors begin to play a full pool with empty caches. Store, mean Gbit/s, as time goes on.",
+        "",
+        *_cold(recorded["cold"]),
         "",
         "## A pool that grows",
         "",
@@ -148,6 +156,16 @@ def lines(recorded: dict[str, Any]) -> list[str]:
         "",
     ]
     return text
+
+
+def _cold(runs: Sequence[Run]) -> list[str]:
+    """Return how traffic settles: the mean of each quarter."""
+    ends = [f"to {run['hours'] * 2 * quarter / 4:.1f} h" for run in runs[:1] for quarter in range(1, 5)]
+    found = [f"| design | {' | '.join(ends)} |", "|---" * (1 + len(ends)) + "|"]
+    for run in runs:
+        quarters = (f"{part.mean():.3g}" for part in np.array_split(np.array(run["series"]), 4))
+        found.append(f"| {run['design']} | {' | '.join(quarters)} |")
+    return found
 
 
 def _whole(recorded: dict[str, Any], full: dict[str, Run], most: int) -> list[str]:
@@ -235,6 +253,11 @@ def _bytes(count: float) -> str:
     return f"{count:.3g} PB"
 
 
+def _seconds(seconds: float) -> str:
+    """Return a duration with two digits."""
+    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.2g} s"
+
+
 def figure(recorded: dict[str, Any], path: Path) -> None:
     """Draw traffic by actors with the walls, from cold, and by the size of the pool."""
     import matplotlib
@@ -253,11 +276,16 @@ def figure(recorded: dict[str, Any], path: Path) -> None:
         xscale="log", yscale="log", xlabel="actors", ylabel="Gbit/s from the store",
         title="caches warm: mean, and busiest minute (dotted)",
     )  # fmt: skip
-    for run in recorded["cold"]:
-        hours = np.arange(len(run["series"])) / 60
-        cold.plot(hours, _smooth(run["series"]), color=colours[run["design"]])
-    cold.set(yscale="log", xlabel="hours", ylabel="Gbit/s from the store, mean of 10 minutes", title="from cold")
+    # two refreshes: what live snapshots cost comes in bursts, at every other one
     most = max(run["actors"] for run in recorded["actors"])
+    minutes = math.ceil(2 * recorded["settings"]["schedule"]["refresh"] * MATCH_SECONDS / most / 60)
+    for run in recorded["cold"]:
+        width = min(minutes, len(run["series"]))
+        mean = np.convolve(run["series"], np.ones(width) / width, mode="valid")
+        cold.plot((np.arange(len(mean)) + width / 2) / 60, mean, color=colours[run["design"]])
+    cold.set(
+        yscale="log", xlabel="hours", ylabel=f"Gbit/s from the store, mean of {minutes} minutes", title="from cold"
+    )
     full = [run for run in recorded["actors"] if run["actors"] == most]
     for name, runs in _groups([*recorded["pools"], *full], "design"):
         by_pool.plot([r["pool"] for r in runs], [r["store_gbit"] for r in runs], "o-", color=colours[name])
@@ -275,10 +303,3 @@ def figure(recorded: dict[str, Any], path: Path) -> None:
     by_actors.legend(fontsize=8)
     drawn.savefig(path, dpi=100)
     plt.close(drawn)
-
-
-def _smooth(series: Sequence[float], width: int = 10) -> np.ndarray:
-    """Return the running mean over `width` windows; empty windows are no points of a logarithmic axis."""
-    width = min(width, len(series))
-    mean = np.convolve(series, np.ones(width) / width, mode="same")
-    return np.where(mean > 0, mean, np.nan)

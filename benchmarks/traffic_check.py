@@ -32,7 +32,7 @@ SEEDS = 5
 COMMAND = (
     *("league", "native/tic_tac_toe", "--env-steps", "400000", "--num-workers", "2", "--num-envs-per-worker", "32"),
     *("--snapshot-env-steps", "10000", "--snapshot-win-rate", "1", "--live-snapshots", "8", "--log-seconds", "1"),
-    *("--wall-seconds", "60", "--quiet"),
+    *("--epochs", "1", "--hidden", "16", "--wall-seconds", "60", "--quiet"),
 )
 """A league whose pool outgrows its live snapshots; no win rate exceeds 1, so snapshots are taken by env-steps alone."""
 

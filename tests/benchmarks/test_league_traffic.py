@@ -171,7 +171,7 @@ def run_of(design: str, actors: int, **fields) -> dict:
         "design": design, "actors": actors, "matchmaker": "pfsp", "pool": 500, "effective_opponents": 200.0,
         "spread": "lognormal", "store_link": None, "store_bytes_per_match": MB200, "store_gbit": gbit,
         "store_gbit_peak_minute": 2 * gbit, "rack_gbit": 0.0, "wait_mean": 0.0, "wait_p99": 0.0, "match_rate": 1.0,
-        **fields,
+        "hours": 1.0, **fields,
     }  # fmt: skip
 
 
