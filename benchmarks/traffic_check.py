@@ -25,10 +25,9 @@ from sfmarl.results.records import read_run
 from sfmarl.run.league import REFRESH_ENV_STEPS
 
 TOLERANCE = 0.15
-"""Relative error that is still a match: a snapshot more or less of a few dozen, drawn by chance, and results that the
-model of equal players does not know."""
-SEEDS = 5
-"""Replays whose mean is the prediction."""
+"""Relative error that is still a match, beside two standard deviations of chance: results are modelled, not known."""
+SEEDS = 20
+"""Replays whose mean is the prediction and whose standard deviation says what chance makes of one run."""
 COMMAND = (
     *("league", "native/tic_tac_toe", "--env-steps", "400000", "--num-workers", "2", "--num-envs-per-worker", "32"),
     *("--snapshot-env-steps", "10000", "--snapshot-win-rate", "1", "--live-snapshots", "8", "--log-seconds", "1"),
@@ -74,13 +73,14 @@ def compare(run_dir: Path) -> dict[str, Any]:
         predict(league, envs, settings["num_workers"], last["env_steps"], _length(run.records), interval, size, seed)
         for seed in range(SEEDS)
     ]
-    predicted = {name: sum(p[name] for p in predictions) / SEEDS for name in measured}
+    drawn = {name: [p[name] for p in predictions] for name in measured}
     return {
         "run": f"{settings['env']}, {last['env_steps']:,} env-steps, {envs} envs, {taken[-1].order + 1} snapshots of "
         f"{size:,} bytes, one every {interval:,.0f} env-steps, {league['live_snapshots']} of them live at a time",
         "tolerance": TOLERANCE,
         "measured": measured,
-        "predicted": predicted,
+        "predicted": {name: float(np.mean(values)) for name, values in drawn.items()},
+        "deviation": {name: float(np.std(values, ddof=1)) for name, values in drawn.items()},
     }
 
 
