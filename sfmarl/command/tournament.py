@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sfmarl.command.arguments import parse
+from sfmarl.errors import UsageError
 
 TELL_SECONDS = 10.0
 """Between two lines that say how far it is."""
@@ -30,7 +32,7 @@ class TournamentArguments:
     champion: str | None = None
     """Player of whom is told whether anybody beats it [default: the first]."""
     greedy: bool = False
-    """Policies take their most probable action; --no-greedy samples. Two that are greedy have one game: see openings."""
+    """Policies take their most probable action, or sample (--no-greedy). Greedy needs openings, or games are equal."""
     openings: int = 0
     """Random legal plies (env-steps) at the beginning of every game."""
     seed: int = 0
@@ -59,13 +61,23 @@ def tournament(words: Sequence[str]) -> int:
     settings = {name: value for name, value in vars(arguments).items() if name not in ("players", "json", "png")}
     if arguments.greedy and not arguments.openings and arguments.games > 1:
         _warn("greedy policies play the same game again and again: give --openings, or sample (--no-greedy).")
-    result = play(arguments.players, **settings, warn=_warn, progress=_Progress())
     printed = arguments.json == Path("-")
-    written = result.write(None if printed else arguments.json, arguments.png)
-    print(json.dumps(result.to_json()) if printed else result)
+    files = {"json_file": None if printed else arguments.json, "picture": arguments.png}
+    for path in filter(None, files.values()):
+        _require_writable(path)
+    result = play(arguments.players, **settings, warn=_warn, progress=_Progress())
+    print(json.dumps(result.to_json()) if printed else result, flush=True)
+    written = result.write(**files)
     if written and not printed:
         print(*written)
     return 0
+
+
+def _require_writable(path: Path) -> None:
+    """Raise UsageError now rather than after the last game."""
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if path.is_dir() or not os.access(path if path.exists() else folder, os.W_OK):
+        raise UsageError(f"{path} cannot be written. Choose another file.")
 
 
 class _Progress:

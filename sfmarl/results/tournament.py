@@ -32,8 +32,10 @@ from sfmarl.seeding import seed_for
 from sfmarl.storage.durable import dump_json, replace_file
 from sfmarl.versions import env_version
 
-WIDEST_MATRIX = 16
+WIDEST_MATRIX = 20
 """Players up to which the console shows the matrix; more are for the picture and the JSON."""
+WIDEST_INTERVALS = 8
+"""Players up to which it shows the interval of every win rate."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,7 @@ class Tournament:
             and Path(self.contestants[number].source).resolve() == Path(champion.source).resolve()
         ]
         rest = [number for number in others if number not in own]
-        groups = (("snapshots of its own run", own), ("other players" if own else "players", rest))
+        groups = (("own snapshot", own), ("other player", rest))
         rates, played = self.win_rates[self.champion], self.played[self.champion]
         return [
             Verdict.of(champion.name, title, [self.names[n] for n in group], rates[group], played[group])
@@ -197,12 +199,11 @@ class Tournament:
             f"{self.env} ({self.env_version}): {len(self.names)} players, {self.games} games of each {kind} "
             f"({len(self.matches):,} in all), {how}{opening}, seed {self.seed}",
             format_table(*self._standings()),
-            "(rating: Bradley-Terry, maximum likelihood over all games, mean 1200, ± half of its 95 % interval; points: a "
-            "win 1, a draw ½)",
+            "(rating: Bradley-Terry, maximum likelihood over all games, mean 1200, ± half of its 95 % interval; "
+            "points: a win 1, a draw ½)",
         ]
         if len(self.names) <= WIDEST_MATRIX:
-            lines += ["", format_table(*self._matrix()), "(win rate of the row against the column, ± half of Wilson's "
-                      "95 % interval)"]  # fmt: skip
+            lines += ["", format_table(*self._matrix()), self._about_matrix()]
         return "\n".join([*lines, "", *map(str, self.verdicts)])
 
     def _standings(self) -> tuple[list[str], list[list[str]]]:
@@ -224,12 +225,23 @@ class Tournament:
 
     def _matrix(self) -> tuple[list[str], list[list[str]]]:
         numbers = range(len(self.names))
+        cell = self._cell if len(numbers) <= WIDEST_INTERVALS else lambda *at: _share(self.win_rates[at])
         header = ["#", "player", *(str(number + 1) for number in numbers)]
         rows = [
-            [str(row + 1), self.names[row], *("-" if row == column else self._cell(row, column) for column in numbers)]
+            [str(row + 1), self.names[row], *("-" if row == column else cell(row, column) for column in numbers)]
             for row in numbers
         ]
         return header, rows
+
+    def _about_matrix(self) -> str:
+        if len(self.names) <= WIDEST_INTERVALS:
+            return "(win rate of the row against the column, ± half of Wilson's 95 % interval)"
+        low, high = self.intervals
+        half = (high - low)[~np.eye(len(self.names), dtype=bool)] / 2
+        return (
+            "(win rate of the row against the column; halves of Wilson's 95 % intervals, which are in the JSON, are "
+            f"{_share(half.min())} to {_share(half.max())})"
+        )
 
     def _cell(self, row: int, column: int) -> str:
         low, high = (bound[row, column] for bound in self.intervals)

@@ -28,7 +28,7 @@ class Verdict:
     champion: str
     """Its name."""
     title: str
-    """What the others are, together."""
+    """What each of the others is, in words that take an s."""
     names: Sequence[str]
     """The others, m."""
     win_rate: np.ndarray
@@ -68,24 +68,19 @@ class Verdict:
             "beats": self.beats,
             "win_rates": [
                 {"player": name, "win_rate": float(x), "low": float(low), "high": float(high), "games": int(n)}
-                for name, x, low, high, n in zip(
-                    self.names, self.win_rate, self.low, self.high, self.games, strict=True
-                )
+                for name, x, low, high, n in rows
             ],
         }
 
     def __str__(self) -> str:
         """Return it as a sentence."""
-        m = len(self.names)
-        how = f"Wilson intervals, together {100 * LEVEL:.0f} % (Bonferroni, {m} comparison{'s' if m > 1 else ''})"
-        worst = int(np.argmin(self.win_rate))
-        hardest = (
-            f"hardest is {self.names[worst]}: {self.champion} wins {self.win_rate[worst]:.3f} "
-            f"[{self.low[worst]:.3f}, {self.high[worst]:.3f}] of {int(self.games[worst])} games"
-        )
-        if self.beaten_by:
-            named = ", ".join(self.beaten_by[:MOST_NAMED]) + (", ..." if len(self.beaten_by) > MOST_NAMED else "")
-            return f"{self.champion} is BEATEN by {len(self.beaten_by)} of {m} {self.title}: {named}. {how}; {hardest}."
+        m, worst = len(self.names), int(np.argmin(self.win_rate))
+        named = ", ".join(self.beaten_by[:MOST_NAMED]) + (", ..." if len(self.beaten_by) > MOST_NAMED else "")
+        loses = f"it is BEATEN by {len(self.beaten_by)} ({named})" if self.beaten_by else "none beats it"
         return (
-            f"None of {m} {self.title} beats {self.champion}, which beats {len(self.beats)} of them. {how}; {hardest}."
+            f"{self.champion} against {m} {self.title}{'s' if m > 1 else ''}: {loses}, it beats {len(self.beats)}. "
+            f"Hardest is {self.names[worst]}: {self.champion} wins {self.win_rate[worst]:.3f} "
+            f"[{self.low[worst]:.3f}, {self.high[worst]:.3f}] of {int(self.games[worst])} games "
+            f"(Wilson intervals that hold together at {100 * LEVEL:.0f} %: Bonferroni, {m} "
+            f"comparison{'s' if m > 1 else ''})."
         )
