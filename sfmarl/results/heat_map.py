@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sfmarl.results.tournament import Tournament
+    from sfmarl.results.tournament_result import Tournament
 
 MOST_NUMBERS = 20
 """Players up to which cells hold their number; beyond, colours alone can be told apart."""

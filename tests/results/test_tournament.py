@@ -13,7 +13,8 @@ from PIL import Image
 from sfmarl.errors import UsageError
 from sfmarl.evaluation.contestants import Contestant
 from sfmarl.evaluation.cross_play import pairings
-from sfmarl.results.tournament import Tournament, tournament
+from sfmarl.results.tournament import tournament
+from sfmarl.results.tournament_result import Tournament
 from sfmarl.results.verdict import Verdict
 from tests.evaluation.simple_players import HERE
 
