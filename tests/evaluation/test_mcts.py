@@ -53,6 +53,8 @@ def test_random_games_are_the_same_games(env):
                 state = rules.after(moves[e])
                 assert state.is_terminal()
                 assert state.returns() == returns[e].tolist()
+                drawn = [[".xo".index(cell) for cell in line] for line in str(state).split()]
+                assert drawn == games.board(e).tolist()
                 ends.add(tuple(state.returns()))
     assert {(1.0, -1.0), (-1.0, 1.0)} <= ends
     assert env != "native/tic_tac_toe" or (0.0, 0.0) in ends

@@ -13,6 +13,7 @@ from PIL import Image
 from sfmarl.errors import UsageError
 from sfmarl.evaluation.contestants import Contestant
 from sfmarl.evaluation.cross_play import pairings
+from sfmarl.league.ratings import bradley_terry
 from sfmarl.results.tournament import tournament
 from sfmarl.results.tournament_result import Tournament
 from sfmarl.results.verdict import Verdict
@@ -54,7 +55,9 @@ def test_a_match_of_many_seats_is_one_observation():
     assert found.win_rates.tolist() == [[0.5, 0, 0], [1, 0.5, 0], [1, 1, 0.5]]
     # in each seat 2 matches of 6 alone, 4 beside oneself, which is a draw
     assert found.by_seat(2) == pytest.approx([5 / 6] * 3) and found.by_seat(0) == pytest.approx([1 / 6] * 3)
-    assert list(np.argsort(found.ratings.ratings)) == [0, 1, 2]
+    of_matches = bradley_terry([[0, 0, 0], [30, 0, 0], [30, 30, 0]], np.zeros((3, 3)))
+    np.testing.assert_allclose(found.ratings.ratings, of_matches.ratings)
+    np.testing.assert_allclose(found.ratings.half_width, of_matches.half_width)
 
 
 def test_bonferroni_widens_by_the_number_of_comparisons():
