@@ -8,19 +8,22 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from sfmarl.config import Config
-from sfmarl.envs.registry import is_native, make_envs
+from sfmarl.envs.matrix import OUTCOME
+from sfmarl.envs.registry import is_native, make_envs, probe_env
+from sfmarl.envs.vector import Reporting
 from sfmarl.envs.vector_turns import TurnVectorEnv
-from sfmarl.errors import RunError
+from sfmarl.errors import RunError, UsageError
 from sfmarl.evaluation.arena import Arena, ParallelArena, TurnArena
 from sfmarl.evaluation.contestants import Contestant
 from sfmarl.evaluation.evaluator import MAX_ENVS, MAX_EPISODE_STEPS
 from sfmarl.evaluation.games import Games
 from sfmarl.evaluation.vector_turn_arena import VectorTurnArena
-from sfmarl.league.outcome import outcome_from_returns
+from sfmarl.league.outcome import outcome_from_ranks, outcome_from_returns
 from sfmarl.seeding import seed_for
 from sfmarl.threads import use_threads
 
@@ -47,6 +50,17 @@ def pairings(players: int, seats: int) -> np.ndarray:
     return np.array(found, np.int64).reshape(-1, seats)
 
 
+def with_outcomes(config: Config) -> Config:
+    """Return the settings with which the environment is asked who won (`info["outcome"]`), where it has infos."""
+    if is_native(config.env):
+        envs = make_envs(config, 1, [0])
+        asked = isinstance(envs, Reporting) and OUTCOME in envs.info_keys
+        envs.close()
+    else:
+        asked = bool(probe_env(config).codecs)
+    return replace(config, info_metrics=(OUTCOME,)) if asked else config
+
+
 def play_matches(
     config: Config,
     contestants: Sequence[Contestant],
@@ -59,8 +73,9 @@ def play_matches(
 ) -> np.ndarray:
     """Play `matches` int64 [M, seats] of the environment of `config` and return their outcomes [M, seats] float64.
 
-    Every match is played to its end, in whatever order. Outcomes are made of the environment's own returns
-    (league/outcome.py). The first `openings` plies are random legal moves.
+    Every match is played to its end, in whatever order. Outcomes are what the environment says of them, if it does and
+    is asked (`with_outcomes`), else made of its own returns (league/outcome.py). The first `openings` plies are random
+    legal moves.
     Raises UsageError when the environment cannot be built or its outcome not be read, RunError for an endless game.
     """
     arena = _arena(config, len(matches), seed)
@@ -112,9 +127,23 @@ def _play(
             )
         if not ended.size:
             continue
-        returns = arena.episodes.drain().returns
-        for env, values in zip(ended.tolist(), returns, strict=True):
-            outcomes[match_of[env]] = outcome_from_returns(np.bincount(agents, values))
+        finished = arena.episodes.drain()
+        stated = finished.infos.get(OUTCOME)
+        for row, env in enumerate(ended.tolist()):
+            said = None if stated is None else stated[row]
+            outcomes[match_of[env]] = _outcome(np.bincount(agents, finished.returns[row]), said)
         progress(len(ended))
         begin(ended.tolist())
     return outcomes
+
+
+def _outcome(returns: np.ndarray, stated: np.ndarray | None) -> np.ndarray:
+    """Return the outcome [seats] of seats' returns [seats], or of what was stated of them (NaN: nothing)."""
+    if stated is None or np.isnan(stated).all():
+        return outcome_from_returns(returns)
+    if np.isnan(stated).any():
+        raise UsageError(
+            f"The outcome of a match cannot be read: info[{OUTCOME!r}] is missing for seats "
+            f"{np.flatnonzero(np.isnan(stated)).tolist()}. Give it for every agent at the last step."
+        )
+    return outcome_from_ranks(-stated)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from sfmarl.envs.vector import Informative
 from sfmarl.envs.vector_turns import Drawn, TurnVectorEnv
 from sfmarl.errors import UsageError
 from sfmarl.evaluation.arena import Crowd, Player, ask
@@ -20,7 +21,8 @@ class VectorTurnArena:
 
     def __init__(self, env: TurnVectorEnv) -> None:
         self.spec, self.env, self.num_envs = env.spec, env, env.num_envs
-        self.episodes = EpisodeLog(env.num_envs, len(env.spec.teams))
+        infos = env.infos if isinstance(env, Informative) else None
+        self.episodes = EpisodeLog(env.num_envs, len(env.spec.teams), infos)
         self._seats = [_Seat(team, env.spec.state_shape, env.num_envs) for team in env.spec.teams]
 
     def seat(self, players: Sequence[Player | Crowd]) -> None:

@@ -11,7 +11,7 @@ from sfmarl.config import Config
 from sfmarl.envs.registry import load_spec, make_envs
 from sfmarl.errors import UsageError, nearest
 from sfmarl.evaluation.contestants import Contestant, read_contestants
-from sfmarl.evaluation.cross_play import pairings
+from sfmarl.evaluation.cross_play import pairings, with_outcomes
 from sfmarl.evaluation.parallel_play import Play, play_all
 from sfmarl.evaluation.requests import read_requests
 from sfmarl.results.tournament_result import Tournament
@@ -69,7 +69,7 @@ def tournament(
         if progress is not None:
             progress(done, len(matches))
 
-    outcomes = play_all(Play(config, contestants, seed, greedy, openings), matches, workers, tell)
+    outcomes = play_all(Play(with_outcomes(config), contestants, seed, greedy, openings), matches, workers, tell)
     return Tournament(
         env=config.env,
         env_version=_version(config),

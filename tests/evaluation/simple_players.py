@@ -50,11 +50,11 @@ class HighNumber(ParallelEnv):
     metadata: ClassVar[dict[str, Any]] = {"name": "high_number"}
     render_mode = None
 
-    def __init__(self, unfair: bool = False) -> None:
-        """`unfair`: everybody is paid one more, so that returns do not say who won."""
+    def __init__(self, unfair: bool = False, told: tuple[str, ...] = ()) -> None:
+        """`unfair`: everybody is paid one more, so that returns do not say who won. `told` are told their outcome."""
         self.possible_agents = ["north", "east", "south"]
         self.agents: list[str] = []
-        self._gift = float(unfair)
+        self._gift, self._told = float(unfair), told
 
     def observation_space(self, agent):
         return spaces.Box(0, 1, (1,), np.float32)
@@ -71,10 +71,11 @@ class HighNumber(ParallelEnv):
         paid = np.sign(said[:, None] - said[None, :]).sum(1) + self._gift
         self.agents = []
         everybody = self.possible_agents
+        place = dict(zip(everybody, np.sign(paid - self._gift), strict=True))
         return (
             {agent: np.ones(1, np.float32) for agent in everybody},
             dict(zip(everybody, map(float, paid), strict=True)),
             dict.fromkeys(everybody, True),
             dict.fromkeys(everybody, False),
-            {agent: {} for agent in everybody},
+            {agent: {"outcome": place[agent]} if agent in self._told else {} for agent in everybody},
         )

@@ -13,7 +13,7 @@ from sfmarl.config import Config
 from sfmarl.envs.registry import load_spec, make_turn_envs
 from sfmarl.errors import RunError, UsageError
 from sfmarl.evaluation.contestants import Contestant, read_contestants
-from sfmarl.evaluation.cross_play import pairings, play_matches
+from sfmarl.evaluation.cross_play import pairings, play_matches, with_outcomes
 from sfmarl.evaluation.games import Games
 from sfmarl.evaluation.parallel_play import Play, play_all
 from sfmarl.evaluation.policy import load_policy
@@ -93,9 +93,25 @@ def test_three_seats_and_simultaneous_moves():
     np.testing.assert_allclose(found, (above.sum(2) - 0.5) / 2)
 
 
+def test_what_the_environment_says_of_the_outcome_goes_before_its_returns():
+    players, matches = [script("one"), script("two")], pairings(2, 3)
+    everybody = {"unfair": True, "told": ["north", "east", "south"]}
+    config = with_outcomes(Config(f"{HERE}:HighNumber", everybody))
+    fair = play_matches(Config(f"{HERE}:HighNumber"), players, matches, seed=0)
+    np.testing.assert_array_equal(play_matches(config, players, matches, seed=0), fair)
+    some = with_outcomes(Config(f"{HERE}:HighNumber", {**everybody, "told": ["north", "south"]}))
+    with pytest.raises(UsageError, match=r"info\['outcome'\] is missing for seats \[1\]"):
+        play_matches(some, players, matches, seed=0)
+    for env, asked in (("native/rock_paper_scissors", True), ("native/tic_tac_toe", False)):
+        assert bool(with_outcomes(Config(env)).info_metrics) == asked
+
+
 def test_native_games_of_simultaneous_moves():
     found = play_matches(
-        Config("native/rock_paper_scissors"), [script("zero"), script("one"), script("two")], pairings(3, 2), seed=0
+        with_outcomes(Config("native/rock_paper_scissors")),
+        [script("zero"), script("one"), script("two")],
+        pairings(3, 2),
+        seed=0,
     )
     rock, paper, scissors = 0, 1, 2
     beats = {(paper, rock), (scissors, paper), (rock, scissors)}
