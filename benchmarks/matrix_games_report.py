@@ -41,7 +41,8 @@ ABOUT: dict[str, tuple[str, str, str]] = {
         "matching pennies, two greedy Q-learners",
         "rounds",
         "tabular.py: learning rate .1, exploration .1. Curve: how often each player's greedy action has changed; "
-        "rates are of its greedy actions, the average of all that was played",
+        "rates are of its greedy actions, the average of all that was played. A published run of 20,000 rounds counts "
+        "1172 changes",
     ),
     "pennies_averaged": (
         "matching pennies, soft answers to the other's average",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sfmarl.config import Config as Config
     from sfmarl.config import LeagueConfig as LeagueConfig
     from sfmarl.envs.registry import register_env as register_env
+    from sfmarl.envs.script import register_script as register_script
     from sfmarl.errors import RunError as RunError
     from sfmarl.errors import UsageError as UsageError
     from sfmarl.evaluation.evaluate import evaluate_run as evaluate_run
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from sfmarl.results.export import export_run as export_run
     from sfmarl.results.series import train_seeds as train_seeds
     from sfmarl.results.sweep import sweep as sweep
+    from sfmarl.results.tournament import tournament as tournament
     from sfmarl.run.callbacks import Callback as Callback
     from sfmarl.run.callbacks import register_callback as register_callback
     from sfmarl.run.runner import resume as resume
@@ -55,8 +57,10 @@ _HOME = {
     "register_metric": "sfmarl.monitor.metrics",
     "register_model": "sfmarl.models.custom",
     "register_reward": "sfmarl.workers.shaping",
+    "register_script": "sfmarl.envs.script",
     "resume": "sfmarl.run.runner",
     "sweep": "sfmarl.results.sweep",
+    "tournament": "sfmarl.results.tournament",
     "train": "sfmarl.run.runner",
     "train_seeds": "sfmarl.results.series",
 }
@@ -80,8 +84,10 @@ __all__ = [
     "register_metric",
     "register_model",
     "register_reward",
+    "register_script",
     "resume",
     "sweep",
+    "tournament",
     "train",
     "train_seeds",
 ]

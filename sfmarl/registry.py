@@ -91,9 +91,14 @@ class Call(NamedTuple):
     """Keyword arguments."""
 
 
-def parse_call(text: str) -> Call:
-    """Read `name`, `name?key=value&key=value` (values are JSON where they can be read as JSON) or `name?{JSON}`.
+_BARE_POINT = re.compile(r"(?<![^-])\.(?=\d)")
+"""The point of a number without a digit before it, which JSON does not allow."""
 
+
+def parse_call(text: str) -> Call:
+    """Read `name`, `name?key=value&key=value` or `name?{JSON}`.
+
+    Values are JSON where they can be read as JSON, `.5` being read as 0.5, else text.
     Raises UsageError that quotes the part it cannot read.
     """
     name, _, rest = text.partition("?")
@@ -110,7 +115,7 @@ def parse_call(text: str) -> Call:
         if not equals or not key.isidentifier() or key in kwargs:
             raise UsageError(f"{text!r}: expected key=value&key=value with each key once, got {word!r}.")
         try:
-            kwargs[key] = json.loads(value)
+            kwargs[key] = json.loads(_BARE_POINT.sub("0.", value))
         except json.JSONDecodeError:
             kwargs[key] = value
     return Call(name, kwargs)

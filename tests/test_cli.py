@@ -144,6 +144,8 @@ def test_wrong_words_exit_2_and_name_what_was_meant(capsys, words: list[str], ex
         (["compare", "no/such/run"], "no/such/run"),
         (["export", "no/such/run"], "no/such/run"),
         (["evaluate", "no/such/run"], "no/such/run"),
+        (["tournament", "no/such/run", "random"], "no/such/run"),
+        (["play", "no/such/run"], "no/such/run"),
     ],
 )
 def test_impossible_requests_exit_2_and_leave_nothing(capsys, monkeypatch, tmp_path, words: list[str], expected: str):
@@ -220,6 +222,8 @@ def test_help_and_version(capsys):
         ("train", ["ENV", "--env-kwargs", "--algo", "--lr", "--env-steps", "agent-steps", "seconds", "--seeds"]),
         ("resume", ["RUN-DIR", "--env-steps", "--trials"]),
         ("evaluate", ["RUN-DIR", "--episodes", "--json", "--gif", "--random-baseline"]),
+        ("tournament", ["PLAYERS", "RUN@snapshots", "mcts:200", "--champion", "--openings", "--png", "--workers"]),
+        ("play", ["RUN", "--against", "--seat", "--greedy"]),
         ("compare", ["RUNS", "--out", "LABEL=RUN"]),
         ("sweep", ["ENV", "--search", "log:1e-4..1e-2", "--trials", "--lr"]),
         ("export", ["RUN-DIR", "--format", "onnx", "--policy"]),
@@ -326,7 +330,7 @@ def test_documents_name_commands_that_exist():
         for path in re.findall(r"\b(?:launch|benchmarks|tests)/\w+\.py", text):
             assert (ROOT / path).is_file(), path
         for command in re.findall(
-            r"\bsfmarl (train|resume|evaluate|compare|sweep|export|check-env|list|[a-z]+-[a-z]+)\b", text
+            r"\bsfmarl (train|resume|evaluate|tournament|play|compare|sweep|export|check-env|list|\w+-\w+)\b", text
         ):
             assert f"  {command} " in HELP
 

@@ -210,6 +210,7 @@ def test_a_registry_answers_with_the_nearest_name_and_takes_no_other_thing_under
             "near?a=1&b=0.5&c=[1, 2]&d=word&e=true",
             Call("near", {"a": 1, "b": 0.5, "c": [1, 2], "d": "word", "e": True}),
         ),
+        ("near?a=.5&b=-.25&c=.x&d=a.5", Call("near", {"a": 0.5, "b": -0.25, "c": ".x", "d": "a.5"})),
         ('m.n:f?{"text": "a&b=c"}', Call("m.n:f", {"text": "a&b=c"})),
         ("near?a==", Call("near", {"a": "="})),
     ],

@@ -15,8 +15,10 @@ from sfmarl.command.arguments import LeagueArguments, TrainArguments, parse, par
 from sfmarl.command.compare import compare
 from sfmarl.command.export import export
 from sfmarl.command.launching import guarded, start
+from sfmarl.command.play import play
 from sfmarl.command.resume import resume
 from sfmarl.command.sweep import sweep
+from sfmarl.command.tournament import tournament
 from sfmarl.command.tune import tune
 from sfmarl.config import Config
 from sfmarl.errors import UsageError, nearest
@@ -31,6 +33,9 @@ Asynchronous multi-agent reinforcement learning on one machine.
   league ENV      train on a competitive game against a growing pool of past selves
   resume DIR      continue the run in DIR from its latest checkpoint (a series or a sweep: what is left of it)
   evaluate DIR    mean return of the run in DIR, with a 95 % interval
+  tournament PLAYER...
+                  have runs, their snapshots, scripts and MCTS play each other: win rates, ratings, who beats whom
+  play DIR        play against the policy of the run in DIR yourself, in this terminal
   compare DIR...  learning curves and scores of several runs
   sweep ENV       search settings with Optuna
   tune ENV        choose workers, envs, placement and batch size for this machine
@@ -97,7 +102,7 @@ class CheckEnvArguments:
 
 @dataclass
 class ListArguments:
-    """List what is known by name: algorithms, environments, callbacks, rewards, metrics."""
+    """List what is known by name: algorithms, environments, callbacks, rewards, metrics, scripts."""
 
     imports: tuple[str, ...] = ()
     """Your own modules or .py files, imported first: what they register is listed, too."""
@@ -160,6 +165,7 @@ def _list(words: Sequence[str]) -> int:
     import_user_code(parse(ListArguments, words, prog="sfmarl list").imports)
     from sfmarl.algorithms import ALGORITHMS
     from sfmarl.envs.registry import list_envs
+    from sfmarl.envs.script import SCRIPTS
     from sfmarl.league.matchmakers import MATCHMAKERS
     from sfmarl.league.pool import EVICTION
     from sfmarl.models.custom import MODELS
@@ -176,6 +182,7 @@ def _list(words: Sequence[str]) -> int:
         ("metrics", USER_METRICS.entries()),
         ("matchmakers", MATCHMAKERS.entries()),
         ("eviction rules", EVICTION.entries()),
+        ("scripts", SCRIPTS.entries()),
     ):
         width = max((len(name) for name, _ in entries), default=0)
         lines = [f"  {name:<{width}}  {description}".rstrip() for name, description in entries]
@@ -189,6 +196,8 @@ _COMMANDS = {
     "league": _league,
     "resume": resume,
     "evaluate": _evaluate,
+    "tournament": tournament,
+    "play": play,
     "compare": compare,
     "sweep": sweep,
     "tune": tune,

@@ -8,12 +8,25 @@ from typing import Any
 import numpy as np
 
 from sfmarl.envs.rows import random_actions
-from sfmarl.errors import RunError, UsageError
+from sfmarl.errors import RunError
+from sfmarl.registry import Registry
 from sfmarl.specs import TeamSpec
-from sfmarl.user_code import import_callable
 
 Act = Callable[[np.ndarray, np.ndarray | None, TeamSpec, np.random.Generator], Any]
 """(obs [B, A, *obs], action_mask bool [B, A, n] or None, team, rng) -> actions [B, A, *action], counted from zero."""
+
+
+SCRIPTS: Registry[Act] = Registry("script")
+"""Scripts by name."""
+
+
+def register_script(name: str, act: Act, description: str = "") -> None:
+    """Make a player known as `name`; UsageError if it is taken.
+
+    `act(obs [B, A, *obs], action_mask, team, rng)` returns actions [B, A, *action], counted from zero. Other processes
+    know the name if the module that registers it is among the run's `imports`.
+    """
+    SCRIPTS.register(name, act, description)
 
 
 def random(obs: np.ndarray, action_mask: np.ndarray | None, team: TeamSpec, rng: np.random.Generator) -> np.ndarray:
@@ -22,12 +35,11 @@ def random(obs: np.ndarray, action_mask: np.ndarray | None, team: TeamSpec, rng:
 
 
 def find_script(call: str) -> Act:
-    """Return the callable that `module:callable` or `random` names. Raises UsageError when there is none."""
-    if call == "random":
-        return random
-    if not all(call.partition(":")):
-        raise UsageError(f"script {call!r} must be `module:callable`, or `random`.")
-    return import_callable("script", call)
+    """Return the callable that a registered name or `module:callable` names. Raises UsageError when there is none."""
+    return SCRIPTS.find_callable(call)
+
+
+register_script("random", random)
 
 
 class ScriptedPlayer:

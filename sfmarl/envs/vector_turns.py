@@ -82,6 +82,27 @@ class Drawn(Protocol):
         ...
 
 
+@runtime_checkable
+class Playable(Protocol):
+    """What a `TurnVectorEnv` offers that a person can play in a terminal."""
+
+    def text(self, env: int) -> str:
+        """Return copy `env` as lines of text."""
+        ...
+
+    def mark(self, seat: int) -> str:
+        """Return what a seat's stones look like in that text."""
+        ...
+
+    def move_name(self, action: int) -> str:
+        """Return what a person calls an action."""
+        ...
+
+    def parse_move(self, text: str) -> int:
+        """Return the action that a person named. Raises UsageError, saying what to type, for anything else."""
+        ...
+
+
 def require_seats(name: str, spec: EnvSpec) -> None:
     """Raise UsageError where the teams of the game called `name` are not what a `TurnVectorEnv` promises."""
     teams = spec.teams

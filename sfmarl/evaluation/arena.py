@@ -7,7 +7,7 @@ Games that are stepped together: vector_turn_arena.py.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from torch import Tensor
@@ -46,6 +46,43 @@ class Player(Protocol):
         ...
 
 
+@runtime_checkable
+class Crowd(Protocol):
+    """A seat's player in every env, who may be another one in each (see games.py); it does its remembering itself."""
+
+    def act_in(
+        self,
+        envs: np.ndarray,
+        obs: np.ndarray,
+        action_mask: np.ndarray | None,
+        agent_index: np.ndarray | None,
+        greedy: bool,
+        is_first: np.ndarray,
+    ) -> np.ndarray:
+        """Return stored actions [B, A, *action] for rows of the envs int64 [B]; else as `Player.act`."""
+        ...
+
+    def new_state(self, rows: int, agents: int) -> None:
+        """See `Player.new_state`."""
+        ...
+
+
+def ask(
+    player: Player | Crowd,
+    envs: np.ndarray,
+    obs: np.ndarray,
+    action_mask: np.ndarray | None,
+    agent_index: np.ndarray | None,
+    greedy: bool,
+    memory: Tensor | None,
+    is_first: np.ndarray,
+) -> np.ndarray:
+    """Return what the player of a seat does in `envs` int64 [B], stored actions [B, A, *action]."""
+    if isinstance(player, Crowd):
+        return player.act_in(envs, obs, action_mask, agent_index, greedy, is_first)
+    return player.act(obs, action_mask, agent_index, greedy, memory, is_first)[0]
+
+
 class Arena(Protocol):
     """E copies of an environment with their players."""
 
@@ -53,10 +90,12 @@ class Arena(Protocol):
     """What they look like."""
     env: VectorEnv | TurnVectorEnv | TurnEnv
     """The environments, or the first of them."""
+    num_envs: int
+    """E."""
     episodes: EpisodeLog
     """Returns of what is being played and was played."""
 
-    def seat(self, players: Sequence[Player]) -> None:
+    def seat(self, players: Sequence[Player | Crowd]) -> None:
         """Have `players` act for the teams of `spec`, in their order."""
         ...
 
@@ -86,8 +125,10 @@ class ParallelArena:
         self.episodes = EpisodeLog(env.num_envs, env.spec.num_agents, infos)
         self._obs = new_obs_rows(env.spec, env.num_envs)
         self._outcome = new_outcome_rows(env.spec, env.num_envs)
+        self.num_envs = env.num_envs
+        self._all = np.arange(env.num_envs)
 
-    def seat(self, players: Sequence[Player]) -> None:
+    def seat(self, players: Sequence[Player | Crowd]) -> None:
         """See `Arena.seat`."""
         teams = self.spec.teams
         memories = [p.new_state(self.env.num_envs, len(t.agents)) for p, t in zip(players, teams, strict=True)]
@@ -102,7 +143,7 @@ class ParallelArena:
     def step(self, running: np.ndarray, greedy: bool) -> np.ndarray:
         """See `Arena.step`."""
         actions = [
-            player.act(rows.obs, rows.action_mask, None, greedy, memory, rows.is_first)[0]
+            ask(player, self._all, rows.obs, rows.action_mask, None, greedy, memory, rows.is_first)
             for player, rows, memory in self._seated
         ]
         for rows, outcome in zip(self._obs, self._outcome, strict=True):
@@ -135,13 +176,14 @@ class TurnArena:
         self.spec = self.env.spec
         infos = self.env.infos if isinstance(self.env, Informative) else None
         self.episodes = EpisodeLog(len(envs), self.spec.num_agents, infos)
+        self.num_envs = len(envs)
         self._envs = envs
         self._seeds: list[int | None] = list(seeds)
         self._turns: list[Turn | None] = [None] * len(envs)
         self._rows = [_TeamRows(team, self.spec, len(envs)) for team in self.spec.teams]
         self._first = np.cumsum([0] + [len(team.agents) for team in self.spec.teams]).tolist()
 
-    def seat(self, players: Sequence[Player]) -> None:
+    def seat(self, players: Sequence[Player | Crowd]) -> None:
         """See `Arena.seat`."""
         for player, rows in zip(players, self._rows, strict=True):
             rows.seat(player)
@@ -219,7 +261,7 @@ class _TeamRows:
         self._state = None if spec.state_shape is None else np.zeros(spec.state_shape, np.float32)
         self._agents: list[int] = []
 
-    def seat(self, player: Player) -> None:
+    def seat(self, player: Player | Crowd) -> None:
         """Have `player` move for the team."""
         self._player = player
         self._memory = player.new_state(*self.is_first.shape)
@@ -242,7 +284,7 @@ class _TeamRows:
         memory = None if self._memory is None else self._memory[at][:, None].contiguous()
         is_first = self.is_first[at][:, None]
         index = np.array(self._agents)[:, None]
-        action = self._player.act(self._obs[:n], mask, index, greedy, memory, is_first)[0]
+        action = ask(self._player, np.array(self.envs), self._obs[:n], mask, index, greedy, memory, is_first)
         if memory is not None:
             self._memory[at] = memory[:, 0]
         self.is_first[at] = False

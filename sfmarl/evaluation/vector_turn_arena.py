@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from sfmarl.envs.vector import Informative
 from sfmarl.envs.vector_turns import Drawn, TurnVectorEnv
 from sfmarl.errors import UsageError
-from sfmarl.evaluation.arena import Player
+from sfmarl.evaluation.arena import Crowd, Player, ask
 from sfmarl.specs import TeamSpec
 from sfmarl.workers.episodes import EpisodeLog
 
@@ -19,11 +20,12 @@ class VectorTurnArena:
     """Copies of a `TurnVectorEnv`; the movers of one seat act together."""
 
     def __init__(self, env: TurnVectorEnv) -> None:
-        self.spec, self.env = env.spec, env
-        self.episodes = EpisodeLog(env.num_envs, len(env.spec.teams))
+        self.spec, self.env, self.num_envs = env.spec, env, env.num_envs
+        infos = env.infos if isinstance(env, Informative) else None
+        self.episodes = EpisodeLog(env.num_envs, len(env.spec.teams), infos)
         self._seats = [_Seat(team, env.spec.state_shape, env.num_envs) for team in env.spec.teams]
 
-    def seat(self, players: Sequence[Player]) -> None:
+    def seat(self, players: Sequence[Player | Crowd]) -> None:
         """See `Arena.seat`."""
         for seat, player in zip(self._seats, players, strict=True):
             seat.take(player)
@@ -75,7 +77,7 @@ class _Seat:
         self._mask = np.ones((count, team.action.mask_size), bool) if team.has_mask else None
         self._state = None if state_shape is None else np.zeros((count, *state_shape), np.float32)
 
-    def take(self, player: Player) -> None:
+    def take(self, player: Player | Crowd) -> None:
         """Have `player` sit here."""
         self._player = player
         self._memory: Tensor | None = player.new_state(*self.is_first.shape)
@@ -90,7 +92,7 @@ class _Seat:
         memory = None if self._memory is None else self._memory[envs].contiguous()
         agent = np.zeros((len(envs), 1), np.int64)
         mask = None if mask is None else mask[:, None]
-        action = self._player.act(obs[:, None], mask, agent, greedy, memory, self.is_first[envs])[0]
+        action = ask(self._player, envs, obs[:, None], mask, agent, greedy, memory, self.is_first[envs])
         if memory is not None:
             self._memory[envs] = memory
         self.is_first[envs] = False

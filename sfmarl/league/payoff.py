@@ -71,12 +71,15 @@ class Counts(NamedTuple):
         return wilson(self.win_rate, self.effective)
 
 
-def wilson(rate: ArrayLike, games: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Return the 95 % score interval of `rate` observed in `games` trials, both of one shape; 0 to 1 for no trials."""
+def wilson(rate: ArrayLike, games: ArrayLike, z: float = Z95) -> tuple[np.ndarray, np.ndarray]:
+    """Return the score interval of `rate` observed in `games` trials, both of one shape; 0 to 1 for no trials.
+
+    `z` is the quantile of the standard normal distribution, by default that of 95 %.
+    """
     p, n = np.asarray(rate, np.float64), np.asarray(games, np.float64)
-    z2 = Z95 * Z95
+    z2 = z * z
     centre = (n * p + z2 / 2) / (n + z2)
-    half = Z95 * np.sqrt(n * p * (1 - p) + z2 / 4) / (n + z2)
+    half = z * np.sqrt(n * p * (1 - p) + z2 / 4) / (n + z2)
     return np.clip(centre - half, 0, 1), np.clip(centre + half, 0, 1)
 
 

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from sfmarl.errors import RunError, UsageError
+from sfmarl.league.live_choice import choose_live
 from sfmarl.league.matchmakers import make_matchmaker
 from sfmarl.league.pool import PoolEntry, SnapshotPool, make_eviction_rule
 from sfmarl.league.roles import SnapshotRule, make_role
@@ -44,8 +45,6 @@ EARLIEST = 4
 """Who beats everybody is snapshotted after 1 / EARLIEST of `snapshot_env_steps` at the earliest."""
 MIN_GAMES = 10
 """Games against each opponent before a win rate brings a snapshot forward."""
-SWAPPED = 4
-"""Of the live snapshots one in so many may be replaced at a time, when the pool is larger than the room for them."""
 
 
 class League:
@@ -196,14 +195,7 @@ class League:
         weights: dict[str, float] = {}
         for entry, weight in zip(entries, wanted.tolist(), strict=True):
             weights[entry.address] = weights.get(entry.address, 0.0) + weight
-        chosen, room = [address for address, weight in weights.items() if weight > 0], self.live.room
-        if len(chosen) > room:
-            # Gumbel-top-k: a sample without replacement by probability, so that over time each has its share
-            logits = np.log([weights[address] for address in chosen])
-            drawn = [chosen[i] for i in np.argsort(-(logits + self._generator.gumbel(size=len(chosen))))]
-            here = self.live.columns
-            stay = [address for address in drawn if address in here][: max(0, room - max(1, room // SWAPPED))]
-            chosen = [*stay, *(address for address in drawn if address not in stay)]
+        chosen = choose_live(weights, self.live.columns, self.live.room, self._generator)
         self.live.want(chosen)
         self.live.load()
         pinned = self.live.addresses

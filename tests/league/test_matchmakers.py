@@ -63,6 +63,10 @@ def test_latest_is_the_newest_policy_of_ones_own(seen):
     assert chosen == (own[-1] if own else np.flatnonzero(seen.frozen)[-1])
 
 
+def test_settings_are_read_as_they_are_written_in_the_documentation():
+    assert make_matchmaker("window?size=20&latest=.5") == Window(20, 0.5)
+
+
 @settings(max_examples=50)
 @given(seen=views(), size=st.integers(1, 15), ratio=st.floats(0, 1))
 def test_the_window_holds_the_last_snapshots(seen, size, ratio):

@@ -99,6 +99,23 @@ def test_bradley_terry_is_the_maximum(seed):
     np.testing.assert_allclose(rated.covariance, covariance, rtol=1e-2, atol=5)
 
 
+@pytest.mark.parametrize("anchor", [None, 2])
+def test_bradley_terry_is_where_hunters_iteration_ends(anchor):
+    """Hunter 2004, "MM algorithms for generalized Bradley-Terry models", eq. 3."""
+    rng = np.random.default_rng(4)
+    wins, prior = rng.integers(0, 9, (6, 6)).astype(float), 1.0
+    np.fill_diagonal(wins, 0)
+    games, strength = wins + wins.T, np.ones(6)
+    for _ in range(3000):
+        # the prior is a drawn game, weighing `prior`, against a player whose strength stays 1
+        often = (games / (strength[:, None] + strength)).sum(1) + prior / (strength + 1)
+        strength = (wins.sum(1) + prior / 2) / often
+    log = np.log(strength)
+    fixed = log.mean() if anchor is None else log[anchor]
+    rated = bradley_terry(wins, np.zeros((6, 6)), prior, anchor=anchor)
+    np.testing.assert_allclose(rated.ratings, 1200 + 400 / np.log(10) * (log - fixed), atol=1e-6)
+
+
 def test_two_players_have_a_closed_form():
     """n games, x of them won: the difference is log-odds, its variance 1 / (n p (1 - p))."""
     rated = bradley_terry([[0, 75], [25, 0]], np.zeros((2, 2)), prior=1e-9)

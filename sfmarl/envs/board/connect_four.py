@@ -31,6 +31,19 @@ _TWICE = 2 * _DIRECTIONS
 _LOWEST_BIT = _COLUMN_BITS * np.arange(COLUMNS)
 
 
+def move_name(action: int) -> str:
+    """Return what a person calls an action: its column, 1 to 7 from the left."""
+    return str(action + 1)
+
+
+def parse_move(text: str) -> int:
+    """Return the action a person named. Raises UsageError for anything but a column's number."""
+    word = text.strip()
+    if not (word.isascii() and word.isdigit() and 1 <= int(word) <= COLUMNS):
+        raise UsageError(f"{word!r} is no column: type a number from 1 (left) to {COLUMNS} (right).")
+    return int(word) - 1
+
+
 class ConnectFour(BoardGame):
     """E games of Connect Four with the observations, rewards and names of `pettingzoo.classic.connect_four_v3`.
 
@@ -42,6 +55,8 @@ class ConnectFour(BoardGame):
     shape: ClassVar = (ROWS, COLUMNS)
     choices: ClassVar = COLUMNS
     tiles: ClassVar = Tiles(board=(36, 72, 160), empty=(18, 36, 80), stones=((222, 60, 60), (240, 200, 60)))
+    move_name = staticmethod(move_name)
+    parse_move = staticmethod(parse_move)
 
     def __init__(self, num_envs: int, seeds: Sequence[int], render_mode: RenderMode | None = None) -> None:
         """See `BoardGame`."""
@@ -79,16 +94,3 @@ class ConnectFour(BoardGame):
     def labels(self) -> tuple[Sequence[str], Sequence[str]]:
         """See `BoardGame.labels`."""
         return [""] * ROWS, [move_name(column) for column in range(COLUMNS)]
-
-
-def move_name(action: int) -> str:
-    """Return what a person calls an action: its column, 1 to 7 from the left."""
-    return str(action + 1)
-
-
-def parse_move(text: str) -> int:
-    """Return the action a person named. Raises UsageError for anything but a column's number."""
-    word = text.strip()
-    if not (word.isascii() and word.isdigit() and 1 <= int(word) <= COLUMNS):
-        raise UsageError(f"{word!r} is no column: type a number from 1 (left) to {COLUMNS} (right).")
-    return int(word) - 1

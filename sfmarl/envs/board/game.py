@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from sfmarl.envs.board.drawing import Tiles, draw_pixels, draw_text
+from sfmarl.envs.board.drawing import MARKS, Tiles, draw_pixels, draw_text
 from sfmarl.envs.vector_turns import TurnOutcome
 from sfmarl.errors import RunError, UsageError
 from sfmarl.specs import ActionSpec, EnvSpec, ObsSpec, TeamSpec
@@ -136,6 +136,20 @@ class BoardGame(ABC):
     def text(self, env: int) -> str:
         """Return copy `env` as lines of text with the names a person moves by."""
         return draw_text(self.board(env), *self.labels())
+
+    def mark(self, seat: int) -> str:
+        """See `Playable.mark`."""
+        return MARKS[1 + seat]
+
+    @staticmethod
+    @abstractmethod
+    def move_name(action: int) -> str:
+        """See `Playable.move_name`."""
+
+    @staticmethod
+    @abstractmethod
+    def parse_move(text: str) -> int:
+        """See `Playable.parse_move`."""
 
     @abstractmethod
     def labels(self) -> tuple[Sequence[str], Sequence[str]]:

@@ -28,6 +28,21 @@ _LINES = np.array(
 )[:, None]
 
 
+def move_name(action: int) -> str:
+    """Return what a person calls an action: its column, a to c from the left, and its row, 1 to 3 from the top."""
+    column, row = divmod(action, SIDE)
+    return f"{COLUMN_NAMES[column]}{row + 1}"
+
+
+def parse_move(text: str) -> int:
+    """Return the action a person named. Raises UsageError for anything but a square's name."""
+    word = text.strip().lower()
+    for action in range(SIDE * SIDE):
+        if move_name(action) == word:
+            return action
+    raise UsageError(f"{word!r} is no square: type a column and a row, from a1 (top left) to c{SIDE} (bottom right).")
+
+
 class TicTacToe(BoardGame):
     """E games of tic-tac-toe with the observations, rewards and names of `pettingzoo.classic.tictactoe_v3`.
 
@@ -42,6 +57,8 @@ class TicTacToe(BoardGame):
     tiles: ClassVar = Tiles(
         board=(60, 60, 60), empty=(240, 238, 230), stones=((40, 90, 170), (190, 60, 50)), shapes=("cross", "ring")
     )
+    move_name = staticmethod(move_name)
+    parse_move = staticmethod(parse_move)
 
     @property
     def cells(self) -> Sequence[int]:
@@ -64,18 +81,3 @@ class TicTacToe(BoardGame):
     def labels(self) -> tuple[Sequence[str], Sequence[str]]:
         """See `BoardGame.labels`."""
         return [str(row + 1) for row in range(SIDE)], COLUMN_NAMES
-
-
-def move_name(action: int) -> str:
-    """Return what a person calls an action: its column, a to c from the left, and its row, 1 to 3 from the top."""
-    column, row = divmod(action, SIDE)
-    return f"{COLUMN_NAMES[column]}{row + 1}"
-
-
-def parse_move(text: str) -> int:
-    """Return the action a person named. Raises UsageError for anything but a square's name."""
-    word = text.strip().lower()
-    for action in range(SIDE * SIDE):
-        if move_name(action) == word:
-            return action
-    raise UsageError(f"{word!r} is no square: type a column and a row, from a1 (top left) to c{SIDE} (bottom right).")
