@@ -13,17 +13,17 @@ from dataclasses import replace
 import numpy as np
 
 from sfmarl.config import Config
-from sfmarl.envs.matrix import OUTCOME
+from sfmarl.envs.infos import OUTCOME
 from sfmarl.envs.registry import is_native, make_envs, probe_env
 from sfmarl.envs.vector import Reporting
 from sfmarl.envs.vector_turns import TurnVectorEnv
-from sfmarl.errors import RunError, UsageError
+from sfmarl.errors import RunError
 from sfmarl.evaluation.arena import Arena, ParallelArena, TurnArena
 from sfmarl.evaluation.contestants import Contestant
 from sfmarl.evaluation.evaluator import MAX_ENVS, MAX_EPISODE_STEPS
 from sfmarl.evaluation.games import Games
 from sfmarl.evaluation.vector_turn_arena import VectorTurnArena
-from sfmarl.league.outcome import outcome_from_ranks, outcome_from_returns
+from sfmarl.league.outcome import outcome_from_info, outcome_from_returns
 from sfmarl.seeding import seed_for
 from sfmarl.threads import use_threads
 
@@ -139,11 +139,5 @@ def _play(
 
 def _outcome(returns: np.ndarray, stated: np.ndarray | None) -> np.ndarray:
     """Return the outcome [seats] of seats' returns [seats], or of what was stated of them (NaN: nothing)."""
-    if stated is None or np.isnan(stated).all():
-        return outcome_from_returns(returns)
-    if np.isnan(stated).any():
-        raise UsageError(
-            f"The outcome of a match cannot be read: info[{OUTCOME!r}] is missing for seats "
-            f"{np.flatnonzero(np.isnan(stated)).tolist()}. Give it for every agent at the last step."
-        )
-    return outcome_from_ranks(-stated)
+    silent = stated is None or np.isnan(stated).all()
+    return outcome_from_returns(returns) if silent else outcome_from_info(stated)

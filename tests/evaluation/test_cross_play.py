@@ -100,7 +100,7 @@ def test_what_the_environment_says_of_the_outcome_goes_before_its_returns():
     fair = play_matches(Config(f"{HERE}:HighNumber"), players, matches, seed=0)
     np.testing.assert_array_equal(play_matches(config, players, matches, seed=0), fair)
     some = with_outcomes(Config(f"{HERE}:HighNumber", {**everybody, "told": ["north", "south"]}))
-    with pytest.raises(UsageError, match=r"info\['outcome'\] is missing for seats \[1\]"):
+    with pytest.raises(UsageError, match=r'info\["outcome"\] is missing for seats \[1\]'):
         play_matches(some, players, matches, seed=0)
     for env, asked in (("native/rock_paper_scissors", True), ("native/tic_tac_toe", False)):
         assert bool(with_outcomes(Config(env)).info_metrics) == asked
