@@ -41,8 +41,8 @@ class LeagueConfig:
     """Scripted players of evaluation matches: `random`, or `module:callable`."""
     evaluation_share: float = 0.1
     """Share of the matches in which nobody learns, between those whose payoff is least certain."""
-    payoff_decay: float = 1.0
-    """Weight that a payoff's earlier games keep at each new one (AlphaStar: .99)."""
+    payoff_decay: float = 0.99
+    """Weight that earlier games of two players keep at each new one: who learns changes. AlphaStar has .99; 1 = all count."""
     meta_strategy: str = "nash"
     """Mixture over the pool for the matchmaker `meta`: `nash` of its payoff, or a JSON file with weights of snapshots,
     a list in their order or an object by address."""
