@@ -114,6 +114,8 @@ class TrainArguments(Config):
     auto: bool = False
     """Measure for some seconds first and choose workers, envs, placement and batch size that are not given, as
     `sfmarl tune` does."""
+    dry_run: bool = False
+    """Say what would run and how much memory it takes, and start and write nothing."""
     config: Path | None = None
     """Take the settings of an earlier run (its directory or config.json) as defaults."""
     league: tyro.conf.Suppress[tyro.conf.Fixed[Any]] = None

@@ -23,7 +23,7 @@ from sfmarl.statistics import Interval, mean_interval
 from sfmarl.storage.checkpoint import checkpoint_paths
 from sfmarl.storage.config_file import config_from_json, config_to_json, read_config
 from sfmarl.storage.durable import dump_json, replace_file
-from sfmarl.storage.lock import locked
+from sfmarl.storage.lock import locked, make_run_dir
 from sfmarl.user_code import absolute, import_user_code
 
 SERIES = "series.json"
@@ -126,7 +126,7 @@ def train_seeds(config: Config, seeds: Sequence[int]) -> SeriesResult:
     import_user_code(config.imports)
     check_run(config)
     run_dir = config.run_dir or default_series_dir(config, seeds)
-    run_dir.mkdir(parents=True, exist_ok=True)
+    make_run_dir(run_dir)
     with locked(run_dir):
         if is_series(run_dir):
             raise UsageError(f"{run_dir} holds a series already. Name another --run-dir.")

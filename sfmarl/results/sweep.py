@@ -31,7 +31,7 @@ from sfmarl.statistics import Interval
 from sfmarl.storage.checkpoint import checkpoint_paths
 from sfmarl.storage.config_file import config_from_json, config_to_json, write_config
 from sfmarl.storage.durable import dump_json, replace_file
-from sfmarl.storage.lock import locked
+from sfmarl.storage.lock import locked, make_run_dir
 from sfmarl.user_code import absolute, import_user_code
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def sweep(config: Config, search: Mapping[str, str], trials: int = 20, prune: bo
     _check_trials(trials)
     check_run(config)
     run_dir = config.run_dir or default_sweep_dir(config)
-    run_dir.mkdir(parents=True, exist_ok=True)
+    make_run_dir(run_dir)
     with locked(run_dir):
         if is_sweep(run_dir):
             raise UsageError(f"{run_dir} holds a sweep already. Continue it: sfmarl resume {run_dir}")
