@@ -109,7 +109,7 @@ def read_series(path: Path, imports: Sequence[str] | None = None) -> tuple[Confi
         seeds, config = data["seeds"], data["config"]
     except FileNotFoundError:
         raise UsageError(f"{path} is not a series of runs: it has no {SERIES}.") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UsageError(f"{file} cannot be read: {error}. Restore it from a copy of the directory.") from error
     _check_seeds(seeds)
     return config_from_json(config, file, imports), seeds
@@ -196,7 +196,7 @@ def _finished(path: Path, overrides: dict[str, Any]) -> bool:
 def _read_summary(path: Path) -> dict[str, Any] | None:
     try:
         return json.loads((path / "summary.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
 
 

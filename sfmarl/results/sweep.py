@@ -98,7 +98,7 @@ def resume_sweep(run_dir: str | Path, trials: int | None = None, quiet: bool = F
         search, total, prune = dict(about["search"]), trials or about["trials"], about["prune"]
     except FileNotFoundError:
         raise UsageError(f"{run_dir} is not a sweep: it has no {SWEEP}.") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UsageError(f"{path} cannot be read: {error}. Restore it from a copy of the directory.") from error
     config = replace(config_from_json(about["config"], path), run_dir=run_dir)
     _check_trials(total)
@@ -234,7 +234,7 @@ def _open_study(config: Config, prune: bool) -> optuna.Study:
             if prune
             else optuna.pruners.NopPruner(),
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UsageError(f"{path} cannot be used: {error}. Restore it from a copy of the directory.") from error
 
 

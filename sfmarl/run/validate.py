@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
-import types
-from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
 import torch
 
@@ -20,6 +17,7 @@ from sfmarl.errors import UsageError
 from sfmarl.league.matchmakers import make_matchmaker
 from sfmarl.league.meta import make_meta_strategy
 from sfmarl.league.pool import make_eviction_rule
+from sfmarl.setting_types import check_types
 from sfmarl.workers.shaping import find_shape
 
 _AT_LEAST: dict[str, float] = {
@@ -53,8 +51,8 @@ def validate(config: Config, *, new_run: bool = True) -> None:
     `new_run` also asks that the run directory is not taken; a resumed run has one.
     Raises UsageError that names the setting, what it is, and what it may be.
     """
-    check_types(config)
     _check_mappings(config)
+    check_types(config)
     _check_ranges(config)
     _check_hyperparameters(config)
     _check_device(config)
@@ -128,25 +126,11 @@ def _check_user_code(config: Config) -> None:
 def _json_object(setting: str, text: str, legal: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{setting} = {text!r} is neither a known word nor JSON ({error}). Use {legal}.") from error
     if not isinstance(value, dict) or not value:
         raise UsageError(f"{setting} = {text!r} is not a filled JSON object. Use {legal}.")
     return value
-
-
-def check_types(settings: Any) -> None:
-    """Compare a dataclass's values with its annotations (the elements of containers are not looked at).
-
-    Raises UsageError that names the setting and what it may be.
-    """
-    hints = get_type_hints(type(settings))
-    for f in fields(settings):
-        value = getattr(settings, f.name)
-        if not _fits(value, hints[f.name]):
-            legal = get_args(hints[f.name])
-            expected = " | ".join(map(str, legal)) if get_origin(hints[f.name]) is Literal else f.type
-            raise UsageError(f"{f.name} = {value!r} ({type(value).__name__}) is not of the expected kind: {expected}.")
 
 
 def _check_mappings(config: Config) -> None:
@@ -166,21 +150,6 @@ def _check_mappings(config: Config) -> None:
             f"env_kwargs must be plain JSON values, because the run directory records them: {error}. "
             "For anything else write a function that builds the environment and name it as module:callable."
         ) from error
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    origin = get_origin(hint)
-    if hint is Any:
-        return True
-    if origin is Literal:
-        return value in get_args(hint)
-    if origin in (Union, types.UnionType):
-        return any(_fits(value, option) for option in get_args(hint))
-    if hint is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, origin or hint)
 
 
 def _check_ranges(config: Config) -> None:
