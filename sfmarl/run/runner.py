@@ -15,7 +15,7 @@ import multiprocessing
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ from sfmarl.run.league import League
 from sfmarl.run.memory_plan import in_units, shared_allocations
 from sfmarl.run.plan import RunPlan, make_plan, resolve_workers
 from sfmarl.run.process_crew import ProcessCrew
+from sfmarl.run.run_state import read_run_state, restored
 from sfmarl.run.serial import SerialCrew
 from sfmarl.run.stopping import StopRequest, signals_noted
 from sfmarl.run.training import Training
@@ -144,20 +145,21 @@ def resume(run_dir: str | Path, **overrides: Any) -> TrainResult:
 def _resume(config: Config, callbacks: Callbacks, run_dir: Path, stop: StopRequest, called: float) -> TrainResult:
     notes: list[str] = []
     resumed = checkpoint.latest(run_dir, warn=notes.append)
-    if resumed.run_state["env_steps"] >= config.env_steps:
+    past = read_run_state(resumed)
+    if past["env_steps"] >= config.env_steps:
         raise UsageError(
-            f"{run_dir} has taken {resumed.run_state['env_steps']:,} of its {config.env_steps:,} env-steps. "
+            f"{run_dir} has taken {past['env_steps']:,} of its {config.env_steps:,} env-steps. "
             "Raise --env-steps to train on."
         )
-    if 0 < config.wall_seconds <= resumed.run_state["wall_seconds"]:
+    if 0 < config.wall_seconds <= past["wall_seconds"]:
         raise UsageError(
-            f"{run_dir} has trained for {resumed.run_state['wall_seconds']:.0f} of {config.wall_seconds:.0f} seconds. "
+            f"{run_dir} has trained for {past['wall_seconds']:.0f} of {config.wall_seconds:.0f} seconds. "
             "Raise --wall-seconds to train on (0 = no limit)."
         )
     _start_processes_early(config)
     # policies that do not learn lie in the run's own checkpoints: where they came from may be gone
     plan = _plan(replace(config, players=frozen_from(config.players, resumed.path)))
-    plan = replace(plan, config=config, start_env_steps=resumed.run_state["env_steps"])
+    plan = replace(plan, config=config, start_env_steps=past["env_steps"])
     require_fit(plan, resumed)
     try:
         write_config(config, run_dir / "config.json")
@@ -232,7 +234,8 @@ def _run(
             crew = ProcessCrew(plan, plane, run_dir, events)
         league = None
         if config.league is not None:
-            league = League(plan, plane, past.get("league", {}), console.message, crew.reset)
+            with restored(resumed, "the league in run.json") if resumed else nullcontext():
+                league = League(plan, plane, past.get("league", {}), console.message, crew.reset)
         training = Training(plan, crew, recorder, writer, console, past, callbacks, stop, judge, league)
         with run_events(events, recorder, resumed is not None), _traceback_kept(run_dir):
             try:

@@ -16,7 +16,9 @@ FILLER = "filler"
 def small_disk(folder: Path, size: str = "4m") -> Iterator[Path]:
     """Mount a tmpfs of `size` in `folder`. Raises CalledProcessError where mounting is not permitted."""
     folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], check=True, capture_output=True)
+    subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], check=True, capture_output=True
+    )
     try:
         yield folder
     finally:

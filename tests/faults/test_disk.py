@@ -62,7 +62,9 @@ def leftovers(run_dir: Path) -> list[Path]:
 @pytest.mark.parametrize("mode", ["serial", pytest.param("async", marks=pytest.mark.slow)])
 def test_a_disk_that_fills_up_does_not_end_training(disk, capfd, mode):
     run_dir = disk / "run"
-    result = train(config(run_dir, mode=mode, callbacks=("disk:FillDisk",), env_steps=3000 if mode == "serial" else 100_000))
+    result = train(
+        config(run_dir, mode=mode, callbacks=("disk:FillDisk",), env_steps=3000 if mode == "serial" else 100_000)
+    )
     said = capfd.readouterr().out
     assert result.summary["stopped_by"] == "finished" and result.summary["env_steps"] >= 3000
     assert "No space left on device" in said and "Training goes on" in said
@@ -106,7 +108,9 @@ def test_a_directory_that_becomes_read_only_does_not_end_training(disk, capfd):
 def test_a_league_whose_snapshots_find_no_room_plays_on(disk, capfd):
     """The checkpoint at the start fills the disk; every snapshot that was due later is told of and left out."""
     league = LeagueConfig(snapshot_env_steps=500, live_snapshots=2)
-    result = train(config(disk / "run", env="native/tic_tac_toe", league=league, callbacks=("disk:FillDisk",), env_steps=4000))
+    result = train(
+        config(disk / "run", env="native/tic_tac_toe", league=league, callbacks=("disk:FillDisk",), env_steps=4000)
+    )
     assert result.summary["stopped_by"] == "finished"
     assert "no snapshot of main was taken" in capfd.readouterr().out
     assert not list((disk / "run" / FOLDER).glob(".tmp-*"))
@@ -136,11 +140,27 @@ def test_a_run_that_cannot_begin_says_so(disk, capsys, where):
 
 
 def test_a_standard_output_that_takes_nothing_ends_no_training(tmp_path):
-    words = ["train", "games/climbing", "--algo", "ippo", "--mode", "serial", "--env-steps", "200", "--eval-env-steps", "0"]
+    words = [
+        "train",
+        "games/climbing",
+        "--algo",
+        "ippo",
+        "--mode",
+        "serial",
+        "--env-steps",
+        "200",
+        "--eval-env-steps",
+        "0",
+    ]
     words += ["--final-eval-episodes", "0", "--run-dir", str(tmp_path / "run"), "--num-workers", "1"]
     with open("/dev/full", "w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "sfmarl", *words], stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=100
+            [sys.executable, "-m", "sfmarl", *words],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=100,
         )
     assert (tmp_path / "run" / "summary.json").exists()
     assert "Traceback" not in done.stderr and "not expected" not in done.stderr
