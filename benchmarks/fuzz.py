@@ -4,10 +4,10 @@
     python benchmarks/fuzz.py --inputs 300 --seed 7 --only checkpoint
 
 Everything happens in this process, in a temporary directory: command lines end with --dry-run, settings files and
-checkpoints are given to train, resume, evaluate and export. An answer is right if it is exit code 0, 1 or 2 (a run that
-would begin is stopped there), 1 and 2 come with a message that is no traceback, nothing outside the run directory was
-touched, nothing unpickled and no process started; and if a damaged checkpoint gave either its own weights or, said aloud,
-those of the one before. Writes results/fuzz.{json,md} unless something is chosen.
+checkpoints are given to train, resume, evaluate, compare and export. An answer is right if it is exit code 0, 1 or 2 (a
+run that would begin is stopped there), 1 and 2 come with a message that is no traceback, nothing outside the run
+directory was touched, nothing unpickled and no process started; and if a damaged checkpoint gave either its own weights
+or, said aloud, those of the one before. Writes results/fuzz.{json,md} unless kinds are chosen.
 """
 
 from __future__ import annotations
@@ -81,9 +81,9 @@ class Fuzzer:
         (folder / "precious.txt").write_text("mine")
         self.base = folder / "runs" / "base"
         settings = Config(
-            env="games/climbing", algo="ippo", hp=Hyperparameters(critic="own", hidden=(8,), epochs=1, returns="vtrace"),
-            mode="serial", num_workers=1, num_envs_per_worker=4, rollout=8, env_steps=ENV_STEPS, eval_env_steps=0,
-            eval_episodes=1, final_eval_episodes=0, log_seconds=1e9, quiet=True, run_dir=self.base,
+            env="games/climbing", algo="ippo", mode="serial", num_workers=1, num_envs_per_worker=4, rollout=8,
+            hp=Hyperparameters(critic="own", hidden=(8,), epochs=1, returns="vtrace"), env_steps=ENV_STEPS,
+            eval_env_steps=0, eval_episodes=1, final_eval_episodes=0, log_seconds=1e9, quiet=True, run_dir=self.base,
         )  # fmt: skip
         train(settings)
         new, old = checkpoint_paths(self.base)
@@ -141,7 +141,7 @@ class Fuzzer:
             return f"{words[0]}: {case}", self._unharmed(run, outcome, (self.old,))
 
     def _read(self, run: Path) -> Outcome:
-        """The newest whole checkpoint is its own or, said aloud, the one before; its weights are those it was saved with."""
+        """What is read is this checkpoint or, said aloud, the one before, with the weights that were saved."""
         told: list[str] = []
 
         def read() -> str:
@@ -240,6 +240,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--inputs", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of fuzz.json and fuzz.md")
     parser.add_argument("--only", choices=SHARES, nargs="*", default=list(SHARES))
     arguments = parser.parse_args()
     whole = sum(SHARES[kind] for kind in arguments.only)
@@ -255,8 +256,8 @@ def main() -> int:
     text = report(recorded)
     print(text)
     if set(arguments.only) == set(SHARES):
-        (RESULTS / "fuzz.json").write_text(json.dumps(recorded, indent=1) + "\n")
-        (RESULTS / "fuzz.md").write_text(text)
+        (arguments.results / "fuzz.json").write_text(json.dumps(recorded, indent=1) + "\n")
+        (arguments.results / "fuzz.md").write_text(text)
     return int(any(tally.wrong for tally in tallies.values()))
 
 
@@ -270,9 +271,9 @@ def report(recorded: dict[str, Any]) -> str:
     ]
     return "\n".join([
         "# Mutated inputs", "",
-        "Exit codes 0, 1 and 2 (`started`: accepted, stopped where a run would begin; `own`, `previous`: which checkpoint's "
-        "weights were read). Wrong: a traceback, a hang, another exit code, a file touched outside the run directory, "
-        "something unpickled, a process started, other weights than were saved.", "",
+        "Exit codes 0, 1 and 2 (`started`: accepted, stopped where a run would begin; `own`, `previous`: which "
+        "checkpoint's weights were read). Wrong: a traceback, a hang, another exit code, a file touched "
+        "outside the run directory, something unpickled, a process started, other weights than were saved.", "",
         "| mutated | inputs | answers | slowest, s | wrong |", "|---|---|---|---|---|", *rows, "",
         f"`{recorded['command']}`, {recorded['seconds']:,} s; {machine.sentence(recorded['machine'])}.", "",
     ])  # fmt: skip

@@ -24,14 +24,16 @@ VALID = (
 """Command lines that are right; `--dry-run` comes after them."""
 
 WORDS = (
-    "", " ", "-", "--", "---", "-1", "0", "1", "2", "3", "7", "1.5", "-0.0", "1e-3", "1e999", "nan", "inf", "-inf",
-    "99999999999999999999", "1000000", "2147483648", "true", "True", "None", "null", "[]", "{}", "[1,2]", '{"a":',
-    '{"a": 1}', '{"agent_0": "x"}', '{"a": {"b": [null]}}', "a=b", "a=", "=b", "a=b=c", "a b", "auto", "each", "all", "cpu",
-    "cuda", "cuda:99", "tpu", "mappo", "ippo", "gru", "random", "none", "full", "joint", "..", "../..", "/", "/dev/null",
-    "/proc/self/mem", "runs/base", "runs/base:agent", "runs/nowhere", "precious.txt", "x" * 300, "x" * 5000, "\u00fc\u4e16\u2028",
-    "\udcff\udcfe", "a\nb", "%s%n", "$(touch x)", "`touch x`", "*", "os:getcwd", "sys", "json:loads?s=1", "module:callable",
-    "games/climbing", "native/tic_tac_toe", "mpe2.simple_spread_v3", "pfsp?weighting=none", "uniform?x=1", "main=simple",
-    "player_1=main", "agent=x", 'agent={"lr": -1}', 'agent={"frozen": "runs/base"}', 'agent={"algo": "x"}', "N=0", "N=-1",
+    "", " ", "-", "--", "---", "-1", "0", "1", "2", "3", "7", "1.5", "-0.0", "1e-3", "1e999", "nan", "inf",
+    "-inf", "99999999999999999999", "1000000", "2147483648", "true", "True", "None", "null", "[]", "{}",
+    "[1,2]", '{"a":', '{"a": 1}', '{"agent_0": "x"}', '{"a": {"b": [null]}}', "a=b", "a=", "=b", "a=b=c", "a b",
+    "auto", "each", "all", "cpu", "cuda", "cuda:99", "tpu", "mappo", "ippo", "gru", "random", "none", "full",
+    "joint", "..", "../..", "/", "/dev/null", "/proc/self/mem", "runs/base", "runs/base:agent", "runs/nowhere",
+    "precious.txt", "x" * 300, "x" * 5000, "\xfc\u4e16\u2028", "\udcff\udcfe", "a\nb", "%s%n", "$(touch x)",
+    "`touch x`", "*", "os:getcwd", "sys", "json:loads?s=1", "module:callable", "games/climbing",
+    "native/tic_tac_toe", "mpe2.simple_spread_v3", "pfsp?weighting=none", "uniform?x=1", "main=simple",
+    "player_1=main", "agent=x", 'agent={"lr": -1}', 'agent={"frozen": "runs/base"}', 'agent={"algo": "x"}',
+    "N=0", "N=-1",
 )  # fmt: skip
 """What is put in the place of words."""
 
@@ -39,8 +41,9 @@ NUMBERS = ("0", "1", "2", "3", "4", "8", "64", "-1", "0.5", "1e-3", "1.0", "1000
 """What most flags take, in and out of range."""
 
 VALUES: tuple[Any, ...] = (
-    None, True, False, 0, 1, -1, 2, 1.5, -0.0, 1e308, float("nan"), float("inf"), 10**30, "", "x", "auto", "../x", "/", "\x00",
-    "\ud800", "x" * 1000, [], {}, [1], ["x"], [[[]]], {"x": 1}, {"": None}, [None], [True], {"agent": "x"}, "1", "nan", [-1], [1e9],
+    None, True, False, 0, 1, -1, 2, 1.5, -0.0, 1e308, float("nan"), float("inf"), 10**30, "", "x", "auto", "../x", "/",
+    "\x00", "\ud800", "x" * 1000, [], {}, [1], ["x"], [[[]]], {"x": 1}, {"": None}, [None], [True], {"agent": "x"}, "1",
+    "nan", [-1], [1e9],
 )  # fmt: skip
 """What is put in the place of JSON values."""
 
@@ -103,9 +106,9 @@ def mutate_json(rng: random.Random, value: Any) -> Any:
             case 5 if isinstance(parent[key], int | float):
                 parent[key] = parent[key] * rng.choice((-1, 0, 0.5, 2, 1e6, 10**12))
             case _:
-                other_parent, other_key = rng.choice(places)
-                parent[key] = copy.deepcopy(other_parent.get(other_key) if isinstance(other_parent, dict)
-                                            else other_parent[other_key] if other_key < len(other_parent) else None)  # fmt: skip
+                from_parent, from_key = rng.choice(places)
+                there = from_key in from_parent if isinstance(from_parent, dict) else from_key < len(from_parent)
+                parent[key] = copy.deepcopy(from_parent[from_key]) if there else None
     return value
 
 

@@ -1,4 +1,4 @@
-"""One request, watched: its exit code and words, whether it hangs, unpickles, starts something or touches files of others."""
+"""A request, watched: exit code, words, whether it hangs, unpickles, starts something or touches files of others."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def request(words: Sequence[str], allowed: Sequence[Path] = (), starts: bool = F
         raise Started
 
     with contextlib.ExitStack() as stack:
-        stack.enter_context(mock.patch.object(runner, "fork_server", lambda: None))
+        stack.enter_context(mock.patch.object(runner, "fork_server"))
         stack.enter_context(mock.patch.object(runner, "ProcessCrew", refuse))
         if not starts:
             stack.enter_context(mock.patch.object(runner, "_run", refuse))

@@ -1,4 +1,4 @@
-"""Settings that come from a file, a command line or a script: are their values of the kinds their dataclass declares?"""
+"""Settings from a file, a command line or a script: are their values of the kinds their dataclass declares?"""
 
 from __future__ import annotations
 

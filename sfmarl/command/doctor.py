@@ -12,8 +12,8 @@ from sfmarl.errors import UsageError
 
 @dataclass
 class DoctorArguments:
-    """Look whether this machine, container and installation are fit for training: versions, cores, memory, limits, CUDA,
-    queues and a short training whose bottleneck is named. Exit code 1 when something is broken."""
+    """Look whether this machine, container and installation are fit for training: versions, cores, memory, limits,
+    CUDA, queues and a short training whose bottleneck is named. Exit code 1 when something is broken."""
 
     seconds: float = 5.0
     """Time for the short training, once its processes have started."""

@@ -31,7 +31,7 @@ def look_at_software() -> list[Finding]:
     needed, extras = _requirements()
     if not needed:
         advice = "pip install it, e.g. by make test; versions were not compared"
-        found.append(Finding("packages", "warning", "sfmarl is not installed here, only on the path", advice))
+        found.append(Finding("installation", "warning", "sfmarl is not installed here, only on the path", advice))
     packages = [_package(name, least) for name, least in (needed or dict.fromkeys(IMPORTED)).items()]
     whole = [package for package in packages if package.status == "ok"]
     versions = ", ".join(f"{package.subject} {package.found}" for package in whole)
@@ -88,8 +88,6 @@ def look_at_cuda() -> Finding:
 def _python() -> Finding:
     found = f"{platform.python_version()}, sfmarl {__version__}"
     facts = {"python": platform.python_version(), "sfmarl": __version__, "executable": sys.executable}
-    if sys.version_info < (3, 10):
-        return Finding("Python", "broken", found, "take Python 3.10 or newer", facts)
     return Finding("Python", "ok", found, facts=facts)
 
 

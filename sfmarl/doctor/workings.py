@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -48,7 +49,7 @@ def try_queue() -> Finding:
     wakes = dict(zip(("p50", "p90", "p99", "max"), _microseconds(measured.one_way), strict=True))
     trips = dict(zip(("p50", "p90", "p99", "max"), _microseconds(measured.round_trips), strict=True))
     told = ", ".join(f"{name} {value:,.0f}" for name, value in wakes.items())
-    found = f"{len(measured.round_trips)} round trips between two processes, {trips['p50']:,.0f} us each; wake-ups {told} us"
+    found = f"{len(measured.round_trips)} round trips to a process, {trips['p50']:,.0f} us each; wake-ups {told} us"
     facts = {"wake_up_microseconds": wakes, "round_trip_microseconds": trips, "cpu_seconds": measured.cpu_seconds}
     if wakes["p50"] > 1e6 * SLOW_WAKE_SECONDS:
         advice = "end other programs; --inference local does without wake-ups, more --num-envs-per-worker need fewer"
@@ -85,7 +86,7 @@ def mean_breakdown(records: Sequence[dict[str, Any]], seconds: float):
 
     begin = records[-1]["wall_seconds"] - seconds
     spent: dict[str, dict[str, float]] = {}
-    for earlier, record in zip(records, records[1:], strict=False):
+    for earlier, record in pairwise(records):
         if record["wall_seconds"] <= begin:
             continue
         for name, share in record.items():

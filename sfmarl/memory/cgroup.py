@@ -1,9 +1,9 @@
-"""Limits of the container or service that this process runs in: control groups of both versions, its own and those above.
+"""Limits of the container or service this process runs in: control groups of both versions, its own and those above.
 
     /proc/self/cgroup     0::/a/b (version 2) or 4:memory:/a/b (version 1): where it is in the tree below the mount
     CGROUP/a/b, CGROUP/a  its group and the ones around it; each may set a limit, and the tightest counts
 
-A container often sees the mount alone, with its own limits at the top, and none of the path that its parent knows it by.
+A container often sees the mount alone, its own limits at the top, and none of the path that its parent knows it by.
 """
 
 from __future__ import annotations

@@ -265,8 +265,8 @@ def build_learner(
             algorithm.load_state_dict(state)
         except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
             raise RunError(
-                f"policy {plan.policies[policy].name!r}: its checkpoint holds no state of {learns.algo}: {error}. Move the "
-                "checkpoint aside; resuming then takes the one before it."
+                f"policy {plan.policies[policy].name!r}: its checkpoint holds no state of {learns.algo}: {error}. Move "
+                "the checkpoint aside; resuming then takes the one before it."
             ) from error
     shared = None
     if plan.shares_device_weights:

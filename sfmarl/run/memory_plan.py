@@ -1,4 +1,4 @@
-"""What a run will reserve: every array of the shared segment by group, exactly, and an estimate of what comes on top."""
+"""What a run will reserve: every array of the shared segment, by group, and an estimate of what comes on top."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 from sfmarl.algorithms import get_algorithm
 from sfmarl.memory.block import BlockSpec
-from sfmarl.run.plan import RunPlan
+from sfmarl.run.plan import RunPlan, buildable
 from sfmarl.seeding import seed_for
 
 
@@ -71,7 +71,8 @@ def private_estimates(plan: RunPlan) -> list[Allocation]:
             Allocation(f"batch of {about.name!r}", batch, f"{plan.batch_lanes[policy]:,} slots, on {plan.device}")
         )
         seed = seed_for(plan.config.seed, "learner", policy)
-        algorithm = get_algorithm(learns.algo).cls(about, learns.hp, torch.device("cpu"), seed)
+        with buildable(about.name):
+            algorithm = get_algorithm(learns.algo).cls(about, learns.hp, torch.device("cpu"), seed)
         tensors = sum(tensor.nbytes for tensor in algorithm.state_dict()["tensors"].values())
         detail = "parameters, statistics, optimiser state; activations of a minibatch come on top"
         found.append(Allocation(f"networks of {about.name!r}", tensors, detail))

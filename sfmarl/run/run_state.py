@@ -1,4 +1,4 @@
-"""What a checkpoint says of its run (`run.json`): counters, schedules, streams. Checked before anything is made of it."""
+"""What a checkpoint says of its run (`run.json`): counters, schedules, streams; checked before it is used."""
 
 from __future__ import annotations
 

@@ -100,8 +100,8 @@ def train(config: Config, judge: Judge | None = None) -> TrainResult:
             write_config(config, config.run_dir / "config.json")
         except OSError as error:
             raise RunError(
-                f"{config.run_dir / 'config.json'} could not be written: {error.strerror or error}. Free space, or name "
-                "another --run-dir."
+                f"{config.run_dir / 'config.json'} could not be written: {error.strerror or error}. Free space, or "
+                "name another --run-dir."
             ) from error
         if initial:
             write_initial(plan, initial)

@@ -42,6 +42,14 @@ _AT_LEAST: dict[str, float] = {
     "hang_seconds": 0,
     "max_skipped_updates": 0,
 }
+_AT_MOST: dict[str, int] = {
+    "frame_stack": 1_000,
+    "num_workers": 1_000,
+    "num_inference_workers": 1_000,
+    "learner_threads": 1_000,
+    "live_snapshots": 10_000,
+}
+"""Beyond these a slip of the pen is likelier than a wish: even the plan of such a run would take minutes."""
 _POSITIVE = ("checkpoint_seconds", "log_seconds")
 
 
@@ -89,6 +97,7 @@ def _check_league(league: Any) -> None:
     for setting, least in (("snapshot_env_steps", 1), ("live_snapshots", 1), ("pool_size", 2)):
         if getattr(league, setting) < least:
             raise UsageError(f"{setting} = {getattr(league, setting)} is too small: it must be at least {least}.")
+    _check_most(league)
     for setting in ("self_play", "snapshot_win_rate", "evaluation_share"):
         if not 0.0 <= getattr(league, setting) <= 1.0:
             raise UsageError(f"{setting} = {getattr(league, setting)} must lie in [0, 1].")
@@ -156,9 +165,16 @@ def _check_ranges(config: Config) -> None:
     for setting, least in _AT_LEAST.items():
         if getattr(config, setting) < least:
             raise UsageError(f"{setting} = {getattr(config, setting)} is too small: it must be at least {least}.")
+    _check_most(config)
     for setting in _POSITIVE:
         if getattr(config, setting) <= 0:
             raise UsageError(f"{setting} = {getattr(config, setting)} must be greater than 0 seconds.")
+
+
+def _check_most(settings: Config | LeagueConfig) -> None:
+    for setting, most in _AT_MOST.items():
+        if getattr(settings, setting, 0) > most:
+            raise UsageError(f"{setting} = {getattr(settings, setting)} is too large: it may be {most} at most.")
 
 
 def _check_hyperparameters(config: Config) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from harness import collect, make_plane
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from harness import collect, make_plane
 from told_env import AGENTS, ToldEnv, episodes, paid
 
 from sfmarl.config import Config
@@ -25,8 +25,10 @@ ENVS = 2
     teams=st.sampled_from(["auto", "each", "all"]),
 )
 def test_slots_hold_what_the_environment_said(scripts, rollout, ring, period, teams):
-    """From the environment through adapter, cursors and slots: every action of a published slot once, with its reward,
-    its ending and its true successor, whatever lives and dies; nothing that did not happen; no published step missing."""
+    """Every action is in a published slot once, with its reward, ending and true successor, whoever lives and dies.
+
+    Nothing is there that did not happen, and no step before the newest published one is missing.
+    """
     ToldEnv.scripts = scripts
     env = make_vector_env(Config("told_env:ToldEnv", teams=teams), ENVS, list(range(ENVS)))
     blocks = make_plane(env.spec, ENVS, rollout, ring=ring).blocks()

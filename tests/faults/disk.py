@@ -1,4 +1,4 @@
-"""A disk that fills up, or is taken away, while a run writes to it: callbacks that do it at a run's first checkpoint."""
+"""A disk that fills up, or becomes read-only, while a run writes to it: at the run's first checkpoint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Any interleaving of workers, learners and their deaths: no slot lost, none read twice, none read that was not whole."""
+"""Any interleaving of workers, learners and their deaths: no slot lost, none read twice, none read half written."""
 
 from __future__ import annotations
 
