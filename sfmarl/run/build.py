@@ -264,8 +264,9 @@ def build_learner(
         try:
             algorithm.load_state_dict(state)
         except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+            reason = error.args[0] if error.args else type(error).__name__  # str() of a KeyError has quotes
             raise RunError(
-                f"policy {plan.policies[policy].name!r}: its checkpoint holds no state of {learns.algo}: {error}. Move "
+                f"policy {plan.policies[policy].name!r}: its checkpoint holds no state of {learns.algo}: {reason}. Move "
                 "the checkpoint aside; resuming then takes the one before it."
             ) from error
     shared = None

@@ -17,7 +17,7 @@ from sfmarl.config import Config, LeagueConfig
 from sfmarl.errors import SfmarlError
 from sfmarl.evaluation.policy import load_policy
 from sfmarl.league.snapshot import SnapshotMeta, freeze
-from sfmarl.league.store import open_store
+from sfmarl.league.store import FOLDER, open_store
 from sfmarl.run.runner import train
 from sfmarl.storage.checkpoint import checkpoint_paths
 from sfmarl.storage.checkpoint_reader import manifest_digest
@@ -89,30 +89,29 @@ def trust(path: Path) -> None:
     (folder / "manifest.json").write_bytes(dump_json(manifest))
 
 
-def files(folder: Path) -> list[Path]:
-    """Return every file of the runs but those of checkpoints that are not the newest of their run."""
-    found = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != ".lock"]
-    old = {older for run in folder.rglob("checkpoints") for older in checkpoint_paths(run.parent)[1:]}
-    return [path for path in found if not old & set(path.parents)]
-
-
-def commands(file: Path) -> list[list[str]]:
-    """Return what reads `file`, a path relative to the folder of runs."""
-    whole = file.parts[0]
-    found = [["resume", whole, "--env-steps", "1600", "--quiet"], ["evaluate", whole, "--episodes", "1"]]
-    if "checkpoints" in file.parts:
-        return [*found, ["export", whole, "--out", "out.pt"]]
-    return [*found, ["compare", whole, "--out", "out"], ["train", "--config", whole, "--dry-run"]]
+def forgeable(folder: Path) -> dict[Path, list[list[str]]]:
+    """Return every kind of file of a run, a league and a series, and the commands that read it."""
+    newest = {name: checkpoint_paths(folder / name)[0] for name in ("run", "league")}
+    resume, evaluate = ["resume", "run", "--env-steps", "400", "--quiet"], ["evaluate", "run", "--episodes", "1"]
+    found = {path: [resume, evaluate, ["export", "run", "--out", "out.pt"]] for path in newest["run"].rglob("*.*")}
+    found[folder / "run" / "checkpoints" / "best.json"] = [resume, evaluate]
+    for path in (folder / "run").glob("*.*"):
+        found[path] = [resume, evaluate, ["compare", "run", "--out", "out"], ["train", "--config", "run", "--dry-run"]]
+    for path in (next((folder / "league" / FOLDER).iterdir()), newest["league"] / "run.json"):
+        found[path] = [["resume", "league", "--env-steps", "1600", "--quiet"]]
+    for path in (folder / "series").glob("*.*"):
+        found[path] = [["resume", "series", "--env-steps", "200"], ["compare", "series", "--out", "out"]]
+    return {path: words for path, words in found.items() if path.is_file() and path.name != ".lock"}
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(400)
 def test_no_file_of_a_directory_is_executed(copy, capsys):
     """Every file in turn, for every command that reads it; checkpoints with manifests that vouch for it."""
-    for file in files(copy):
+    for file, commands in forgeable(copy).items():
         relative = file.relative_to(copy)
         whole = relative.parts[0]
-        for words in commands(relative):
+        for words in commands:
             shutil.copytree(copy / whole, copy / "kept")
             pickled(file)
             if "checkpoints" in relative.parts and file.name not in ("manifest.json", "best.json"):
