@@ -95,8 +95,10 @@ def mutate_json(rng: random.Random, value: Any) -> Any:
             return rng.choice(VALUES)
         parent, key = rng.choice(places)
         match rng.randrange(6):
-            case 0 | 1:
+            case 0:
                 parent[key] = rng.choice(VALUES)
+            case 1:
+                parent[key] = rng.choice([value for value in VALUES if type(value) is type(parent[key])] or VALUES)
             case 2:
                 del parent[key]
             case 3:

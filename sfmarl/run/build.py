@@ -264,10 +264,10 @@ def build_learner(
         try:
             algorithm.load_state_dict(state)
         except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
-            reason = error.args[0] if error.args else type(error).__name__  # str() of a KeyError has quotes
+            reason = error.args[0] if error.args else type(error).__name__  # a KeyError's str has quotes
             raise RunError(
-                f"policy {plan.policies[policy].name!r}: its checkpoint holds no state of {learns.algo}: {reason}. Move "
-                "the checkpoint aside; resuming then takes the one before it."
+                f"policy {plan.policies[policy].name!r}: its checkpoint holds no state of {learns.algo}: {reason}. "
+                "Move the checkpoint aside; resuming then takes the one before it."
             ) from error
     shared = None
     if plan.shares_device_weights:
