@@ -94,8 +94,6 @@ class Call(NamedTuple):
     """Keyword arguments."""
 
 
-
-
 def parse_call(text: str) -> Call:
     """Read `name`, `name?key=value&key=value` or `name?{JSON}`.
 
