@@ -63,7 +63,7 @@ def leftovers(run_dir: Path) -> list[Path]:
 def test_a_disk_that_fills_up_does_not_end_training(disk, capfd, mode):
     run_dir = disk / "run"
     result = train(
-        config(run_dir, mode=mode, callbacks=("disk:FillDisk",), env_steps=3000 if mode == "serial" else 100_000)
+        config(run_dir, mode=mode, callbacks=("disk:FillDisk",), env_steps=3000 if mode == "serial" else 10_000)
     )
     said = capfd.readouterr().out
     assert result.summary["stopped_by"] == "finished" and result.summary["env_steps"] >= 3000
