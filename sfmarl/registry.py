@@ -82,6 +82,9 @@ class Registry(Mapping[str, T], Generic[T]):
         return len(self._values)
 
 
+_SHORT_NUMBER = re.compile(r"[+-]?([0-9]+\.|\.[0-9]+)(e[+-]?[0-9]+)?")
+
+
 class Call(NamedTuple):
     """A setting of the form `name?key=value&key=value`."""
 
@@ -89,10 +92,6 @@ class Call(NamedTuple):
     """A registered name or `module:callable`."""
     kwargs: dict[str, Any]
     """Keyword arguments."""
-
-
-_BARE_POINT = re.compile(r"(?<![^-])\.(?=\d)")
-"""The point of a number without a digit before it, which JSON does not allow."""
 
 
 def parse_call(text: str) -> Call:
@@ -107,18 +106,23 @@ def parse_call(text: str) -> Call:
     if rest.startswith("{"):
         try:
             return Call(name, json.loads(rest))
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise UsageError(f"{text!r}: {rest!r} is not a JSON object: {error}.") from error
     kwargs: dict[str, Any] = {}
     for word in filter(None, rest.split("&")):
         key, equals, value = word.partition("=")
         if not equals or not key.isidentifier() or key in kwargs:
             raise UsageError(f"{text!r}: expected key=value&key=value with each key once, got {word!r}.")
-        try:
-            kwargs[key] = json.loads(_BARE_POINT.sub("0.", value))
-        except json.JSONDecodeError:
-            kwargs[key] = value
+        kwargs[key] = json_or_word(value)
     return Call(name, kwargs)
+
+
+def json_or_word(text: str) -> Any:
+    """Return the JSON value that `text` is, a number that JSON wants more digits of (`.5`, `1.`), or `text` itself."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return float(text) if _SHORT_NUMBER.fullmatch(text) else text
 
 
 def _origin(code: Any) -> Any:

@@ -7,7 +7,9 @@ Dimension letters used in every shape of the package:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from operator import index
 from typing import Any, Literal
 
 import numpy as np
@@ -234,7 +236,7 @@ class PolicySpec:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> PolicySpec:
-        """Rebuild what `to_json` wrote. Raises KeyError or TypeError for anything else."""
+        """Rebuild what `to_json` wrote. Raises KeyError, TypeError or ValueError for anything else."""
         obs, act = data["obs"], data["action"]
         env_dtype = _dtype(act["env_dtype"])
 
@@ -246,30 +248,38 @@ class PolicySpec:
         return cls(
             name=data["name"],
             obs=ObsSpec(
-                tuple(obs["shape"]),
+                _sizes(obs["shape"]),
                 np.dtype(obs["dtype"]),
                 # absent from what version 0.1.0 wrote before there were parts
-                tuple(ObsPart(part["name"], tuple(part["shape"]), part["is_bytes"]) for part in obs.get("parts", ())),
+                tuple(ObsPart(part["name"], _sizes(part["shape"]), part["is_bytes"]) for part in obs.get("parts", ())),
             ),
             action=ActionSpec(
                 kind=act["kind"],
-                nvec=tuple(act["nvec"]),
-                start=tuple(act["start"]),
+                nvec=_sizes(act["nvec"]),
+                start=tuple(map(index, act["start"])),
                 low=bound(act["low"], -np.inf),
                 high=bound(act["high"], np.inf),
-                env_shape=tuple(act["env_shape"]),
+                env_shape=_sizes(act["env_shape"]),
                 env_dtype=env_dtype,
                 parts=tuple(
-                    ActionPart(tuple(part["path"]), tuple(part["shape"]), _dtype(part["dtype"]))
+                    ActionPart(tuple(part["path"]), _sizes(part["shape"]), _dtype(part["dtype"]))
                     for part in act.get("parts", ())
                 ),
             ),
             has_mask=data["has_mask"],
             agents=tuple(data["agents"]),
-            parameter_set=tuple(data["parameter_set"]),
+            parameter_set=_sizes(data["parameter_set"]),
             state_source=data["state_source"],
-            state_shape=tuple(data["state_shape"]),
+            state_shape=_sizes(data["state_shape"]),
         )
+
+
+def _sizes(values: Iterable[int]) -> tuple[int, ...]:
+    """Return whole numbers from 0 on. Raises TypeError or ValueError for anything else."""
+    sizes = tuple(map(index, values))
+    if min(sizes, default=0) < 0:
+        raise ValueError(f"{sizes} holds a negative number")
+    return sizes
 
 
 def _dtype_name(dtype: np.dtype | None) -> str | None:

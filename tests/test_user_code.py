@@ -213,6 +213,7 @@ def test_a_registry_answers_with_the_nearest_name_and_takes_no_other_thing_under
         ("near?a=.5&b=-.25&c=.x&d=a.5", Call("near", {"a": 0.5, "b": -0.25, "c": ".x", "d": "a.5"})),
         ('m.n:f?{"text": "a&b=c"}', Call("m.n:f", {"text": "a&b=c"})),
         ("near?a==", Call("near", {"a": "="})),
+        ("near?a=.5&b=-1.&c=.&d=.5e-3&e=1.5.", Call("near", {"a": 0.5, "b": -1.0, "c": ".", "d": 0.0005, "e": "1.5."})),
     ],
 )
 def test_calls(text, call):

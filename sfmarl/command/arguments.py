@@ -14,6 +14,7 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 
 from sfmarl.config import Config, LeagueConfig
 from sfmarl.errors import UsageError
+from sfmarl.registry import json_or_word
 from sfmarl.user_code import import_user_code
 
 T = TypeVar("T")
@@ -30,7 +31,7 @@ def parse_mapping(words: Sequence[str], *, json_values: bool) -> dict[str, Any]:
     if len(words) == 1 and words[0].lstrip().startswith("{"):
         try:
             mapping = json.loads(words[0])
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"not a JSON object: {error}: {words[0]}") from error
     else:
         mapping = {}
@@ -40,17 +41,10 @@ def parse_mapping(words: Sequence[str], *, json_values: bool) -> dict[str, Any]:
                 raise ValueError(f"expected key=value or one JSON object, got {word!r}")
             if key in mapping:
                 raise ValueError(f"{key!r} is given twice")
-            mapping[key] = _json_or_string(value) if json_values else value
+            mapping[key] = json_or_word(value) if json_values else value
     if not json_values and not all(isinstance(value, str) for value in mapping.values()):
         raise ValueError(f"every value must be a name, got {mapping}")
     return mapping
-
-
-def _json_or_string(word: str) -> Any:
-    try:
-        return json.loads(word)
-    except json.JSONDecodeError:
-        return word
 
 
 @_REGISTRY.primitive_rule
@@ -114,6 +108,8 @@ class TrainArguments(Config):
     auto: bool = False
     """Measure for some seconds first and choose workers, envs, placement and batch size that are not given, as
     `sfmarl tune` does."""
+    dry_run: bool = False
+    """Say what would run and how much memory it takes, and start and write nothing."""
     config: Path | None = None
     """Take the settings of an earlier run (its directory or config.json) as defaults."""
     league: tyro.conf.Suppress[tyro.conf.Fixed[Any]] = None

@@ -13,6 +13,7 @@ from typing import Any
 from sfmarl import __version__
 from sfmarl.command.arguments import LeagueArguments, TrainArguments, parse, parse_run
 from sfmarl.command.compare import compare
+from sfmarl.command.doctor import doctor
 from sfmarl.command.export import export
 from sfmarl.command.launching import guarded, start
 from sfmarl.command.play import play
@@ -40,6 +41,7 @@ Asynchronous multi-agent reinforcement learning on one machine.
   sweep ENV       search settings with Optuna
   tune ENV        choose workers, envs, placement and batch size for this machine
   export DIR      write a run's policies as TorchScript or ONNX
+  doctor          look whether this machine and installation are fit for training
   check-env ENV   look whether an environment can be trained on, and how it is understood
   list            algorithms, environments and more that are known by name
 
@@ -202,6 +204,7 @@ _COMMANDS = {
     "sweep": sweep,
     "tune": tune,
     "export": export,
+    "doctor": doctor,
     "check-env": _check_env,
     "list": _list,
 }

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sfmarl.command.arguments import LeagueArguments, TrainArguments, config_of, given_settings, parse_run
 from sfmarl.config import Config, default_run_dir
-from sfmarl.errors import RunError, SfmarlError
+from sfmarl.errors import RunError, SfmarlError, UsageError
 
 OUTPUT_CLOSED = 141
 """Exit code after the reader of our output went away: 128 + SIGPIPE."""
@@ -35,9 +35,26 @@ def launch(default: Config, argv: Sequence[str] | None = None) -> int:
 def start(arguments: TrainArguments, words: Sequence[str]) -> int:
     """Train one run or, with `--seeds`, a series of them; return 0. `words` say what was given for `--auto`."""
     config = config_of(arguments)
+    if arguments.dry_run:
+        return describe(config, arguments)
     if arguments.auto:
         config = _tuned(config, words)
     return train_in_run_dir(config) if arguments.seeds is None else train_series(config, arguments.seeds)
+
+
+def describe(config: Config, arguments: TrainArguments) -> int:
+    """Print what would run (`--dry-run`); return 0. Raises RunError when the machine is too small for it."""
+    if arguments.auto:
+        raise UsageError("--auto measures by starting processes, and --dry-run starts none. Leave one of them out.")
+    from sfmarl.run.dry_run import dry_run
+
+    planned = dry_run(config)
+    print(*planned.lines(), sep="\n")
+    if arguments.seeds is not None:
+        print(f"once with each of {len(arguments.seeds)} seeds, one after the other")
+    planned.require_memory()
+    print("Nothing was started, nothing was written.")
+    return 0
 
 
 def _tuned(config: Config, words: Sequence[str]) -> Config:

@@ -30,10 +30,12 @@ Frames = Sequence[Any]
 def stack_frames(env: Any, frames: int) -> Any:
     """Return `env` (parallel or turn-based) with its last `frames` observations stacked; itself when that is 1.
 
-    Raises UsageError for observations that cannot be stacked.
+    Raises UsageError for observations that cannot be stacked, and for fewer than one of them.
     """
     if frames == 1:
         return env
+    if frames < 1:
+        raise UsageError(f"frame_stack = {frames} is too small: it must be at least 1.")
     wrapped = StackedTurns(env, frames) if hasattr(env, "agent_iter") else StackedParallel(env, frames)
     for agent in getattr(env, "possible_agents", ()):
         wrapped.observation_space(agent)

@@ -82,7 +82,7 @@ def _unused(name: str, taken: Teams) -> str:
 def _from_json(agents: Sequence[AgentId], teams: str) -> Teams:
     try:
         data: Any = json.loads(teams)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         hint = nearest(teams, MODES) if not teams.lstrip().startswith("{") else f" JSON: {error}."
         raise UsageError(
             f"teams must be auto, each, all or a JSON object {{team: [agents]}}, not {teams!r}.{hint}"

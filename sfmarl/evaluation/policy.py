@@ -171,10 +171,15 @@ def build_actor(state: PolicyState) -> nn.Module:
     """
     entry = get_algorithm(state.algo)
     hp = from_json(type(entry.hyperparameters()), state.hp, f"the checkpoint of policy {state.spec.name!r}")
-    actor = entry.cls.build_actor(state.spec, hp)
+    try:
+        actor = entry.cls.build_actor(state.spec, hp)
+    except (RuntimeError, MemoryError, OverflowError, TypeError, ValueError, KeyError) as error:
+        raise RunError(
+            f"The actor of policy {state.spec.name!r} cannot be built as its checkpoint says: {error}"
+        ) from error
     try:
         actor.load_state_dict(state.actor_tensors)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError, AttributeError) as error:
         raise RunError(f"The weights of policy {state.spec.name!r} do not fit its actor: {error}") from error
     for module in actor.modules():
         if isinstance(module, SetNetwork):

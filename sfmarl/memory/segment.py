@@ -7,18 +7,15 @@ import mmap
 import os
 from dataclasses import dataclass, field
 from multiprocessing import reduction
-from pathlib import Path
 
 import numpy as np
 import psutil
 
 from sfmarl.errors import RunError
+from sfmarl.memory.cgroup import memory_headroom
 
 ALIGNMENT = 64
 """Bytes; arrays start on a cache line of their own, so that two writers never share one."""
-
-CGROUP = Path("/sys/fs/cgroup")
-"""Where a container sees the memory limit it runs under (cgroup v2)."""
 
 
 @dataclass
@@ -50,9 +47,7 @@ class Segment:
     def __init__(self, layout: Layout) -> None:
         """Reserve `layout.size` bytes, zeroed. Raises RunError when the machine cannot give them."""
         self.layout = layout
-        if layout.size > (available := available_bytes()):
-            # Linux promises more than there is and kills somebody when it is asked to keep the promise
-            raise _too_large(layout.size, f"only {available / 2**30:.2f} GiB are available")
+        require_available(layout.size)
         self._fd = os.memfd_create("sfmarl", os.MFD_CLOEXEC)
         try:
             # reserves the pages now: too little memory is an error here, not a SIGBUS at some later write
@@ -88,14 +83,15 @@ class Segment:
 def available_bytes() -> int:
     """Return how many bytes the machine, or the container's memory limit, can still give to this process."""
     available = psutil.virtual_memory().available
-    try:
-        limit, used = int((CGROUP / "memory.max").read_text()), int((CGROUP / "memory.current").read_text())
-        stat = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
-    except (OSError, ValueError):
-        return available  # not in a container, or in one without a limit ("max")
-    # the limit also counts cached files, which the kernel drops when memory is needed
-    cached = int(stat.get("inactive_file", 0)) + int(stat.get("active_file", 0))
-    return min(available, max(0, limit - used + cached))
+    headroom = memory_headroom()
+    return available if headroom is None else min(available, headroom)
+
+
+def require_available(size: int) -> None:
+    """Raise RunError when the machine cannot give a segment of `size` bytes."""
+    if size > (available := available_bytes()):
+        # Linux promises more than there is and kills somebody when it is asked to keep the promise
+        raise _too_large(size, f"only {available / 2**30:.2f} GiB are available")
 
 
 def _too_large(size: int, reason: str) -> RunError:

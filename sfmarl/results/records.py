@@ -16,6 +16,15 @@ TEAM_RETURN = "episode/return_team/"
 TEAM_SCORE = "eval/return_team/"
 """Scalar of evaluations, but for the team's name."""
 
+_NEEDED: dict[str, type | tuple[type, ...]] = {
+    "env": str,
+    "algo": str,
+    "seed": int,
+    "env_kwargs": (dict, type(None)),
+    "hp": (dict, type(None)),
+}
+"""What runs are grouped by, whatever version wrote it."""
+
 
 @dataclass(frozen=True)
 class RunRecord:
@@ -61,7 +70,9 @@ def read_run(path: Path, warn: Callable[[str], None]) -> RunRecord:
     Raises UsageError when its settings cannot be read or when nothing was recorded.
     """
     settings = _read_json(path / "config.json")
-    if not isinstance(settings, dict) or not {"env", "algo", "seed"} <= settings.keys():
+    if not isinstance(settings, dict) or not all(
+        isinstance(settings.get(name), kind) for name, kind in _NEEDED.items()
+    ):
         raise UsageError(f"{path / 'config.json'} is not a settings file of sfmarl.")
     records, damaged = _read_lines(path / "metrics.jsonl")
     if damaged:
@@ -75,7 +86,7 @@ def read_run(path: Path, warn: Callable[[str], None]) -> RunRecord:
 def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path} cannot be read: {error}. Restore it from a copy of the run directory.") from error
 
 
@@ -91,7 +102,7 @@ def _read_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
     for line in lines:
         try:
             record = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             record = None
         if _is_record(record):
             records.append(record)

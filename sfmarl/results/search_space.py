@@ -10,7 +10,7 @@ from typing import Any, Protocol, get_type_hints
 
 from sfmarl.config import Config
 from sfmarl.errors import UsageError, nearest
-from sfmarl.run.validate import check_types
+from sfmarl.setting_types import check_types
 
 FORMS = "A..B (a range), log:A..B (on a logarithmic scale), int:A..B or A..B/STEP (whole numbers), or A,B,C (a choice)"
 """What may stand behind the equals sign."""
@@ -130,7 +130,7 @@ def _parse(name: str, text: str, kind: Any) -> Dimension:
 def _choice(name: str, text: str) -> Dimension:
     try:
         choices = json.loads(f"[{text}]")  # numbers, booleans, lists
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         choices = [_json_or_word(word) for word in text.split(",")]
     if len(choices) < 2 or "" in choices:
         raise ValueError("a choice needs two values or more")
@@ -142,5 +142,5 @@ def _choice(name: str, text: str) -> Dimension:
 def _json_or_word(word: str) -> Any:
     try:
         return json.loads(word)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return word

@@ -23,7 +23,7 @@ from sfmarl.statistics import Interval, mean_interval
 from sfmarl.storage.checkpoint import checkpoint_paths
 from sfmarl.storage.config_file import config_from_json, config_to_json, read_config
 from sfmarl.storage.durable import dump_json, replace_file
-from sfmarl.storage.lock import locked
+from sfmarl.storage.lock import locked, make_run_dir
 from sfmarl.user_code import absolute, import_user_code
 
 SERIES = "series.json"
@@ -109,7 +109,7 @@ def read_series(path: Path, imports: Sequence[str] | None = None) -> tuple[Confi
         seeds, config = data["seeds"], data["config"]
     except FileNotFoundError:
         raise UsageError(f"{path} is not a series of runs: it has no {SERIES}.") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UsageError(f"{file} cannot be read: {error}. Restore it from a copy of the directory.") from error
     _check_seeds(seeds)
     return config_from_json(config, file, imports), seeds
@@ -126,7 +126,7 @@ def train_seeds(config: Config, seeds: Sequence[int]) -> SeriesResult:
     import_user_code(config.imports)
     check_run(config)
     run_dir = config.run_dir or default_series_dir(config, seeds)
-    run_dir.mkdir(parents=True, exist_ok=True)
+    make_run_dir(run_dir)
     with locked(run_dir):
         if is_series(run_dir):
             raise UsageError(f"{run_dir} holds a series already. Name another --run-dir.")
@@ -196,7 +196,7 @@ def _finished(path: Path, overrides: dict[str, Any]) -> bool:
 def _read_summary(path: Path) -> dict[str, Any] | None:
     try:
         return json.loads((path / "summary.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
 
 

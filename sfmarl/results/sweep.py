@@ -31,7 +31,7 @@ from sfmarl.statistics import Interval
 from sfmarl.storage.checkpoint import checkpoint_paths
 from sfmarl.storage.config_file import config_from_json, config_to_json, write_config
 from sfmarl.storage.durable import dump_json, replace_file
-from sfmarl.storage.lock import locked
+from sfmarl.storage.lock import locked, make_run_dir
 from sfmarl.user_code import absolute, import_user_code
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def sweep(config: Config, search: Mapping[str, str], trials: int = 20, prune: bo
     _check_trials(trials)
     check_run(config)
     run_dir = config.run_dir or default_sweep_dir(config)
-    run_dir.mkdir(parents=True, exist_ok=True)
+    make_run_dir(run_dir)
     with locked(run_dir):
         if is_sweep(run_dir):
             raise UsageError(f"{run_dir} holds a sweep already. Continue it: sfmarl resume {run_dir}")
@@ -98,7 +98,7 @@ def resume_sweep(run_dir: str | Path, trials: int | None = None, quiet: bool = F
         search, total, prune = dict(about["search"]), trials or about["trials"], about["prune"]
     except FileNotFoundError:
         raise UsageError(f"{run_dir} is not a sweep: it has no {SWEEP}.") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UsageError(f"{path} cannot be read: {error}. Restore it from a copy of the directory.") from error
     config = replace(config_from_json(about["config"], path), run_dir=run_dir)
     _check_trials(total)
@@ -234,7 +234,7 @@ def _open_study(config: Config, prune: bool) -> optuna.Study:
             if prune
             else optuna.pruners.NopPruner(),
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UsageError(f"{path} cannot be used: {error}. Restore it from a copy of the directory.") from error
 
 

@@ -250,7 +250,7 @@ def build_learner(
 ) -> LearnerWorker:
     """Build the learner of `policy`, from `state` (Algorithm.state_dict) and the `version` it was saved at, or anew.
 
-    Raises KeyError or ValueError when the state is not this algorithm's.
+    Raises RunError when the state is not this algorithm's.
     """
     config, device, learns = plan.config, torch.device(plan.device), plan.learning[policy]
     with warnings.catch_warnings(record=True) as caught:
@@ -261,7 +261,14 @@ def build_learner(
     for warning in caught:
         report("warning", f"policy {plan.policies[policy].name!r}: {warning.message}")
     if state is not None:
-        algorithm.load_state_dict(state)
+        try:
+            algorithm.load_state_dict(state)
+        except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+            reason = error.args[0] if error.args else type(error).__name__  # a KeyError's str has quotes
+            raise RunError(
+                f"policy {plan.policies[policy].name!r}: its checkpoint holds no state of {learns.algo}: {reason}. "
+                "Move the checkpoint aside; resuming then takes the one before it."
+            ) from error
     shared = None
     if plan.shares_device_weights:
         shared = DeviceWeightsWriter(plane.weights(policy), device)

@@ -110,6 +110,7 @@ class Keeper:
             return
         self._saving = None
         if self._save_failure:
+            checkpoint.discard(target)
             self._warn_unsaved(f"no checkpoint was written: {self._save_failure.rstrip('.')}.")
             return
         state = self._run_state()
@@ -119,6 +120,7 @@ class Keeper:
             self._saved_state = state
             checkpoint.prune(self._run_dir, self._config.keep_checkpoints, protect=[self._evaluating or self.saved])
         except RunError as error:
+            checkpoint.discard(target)
             self._warn_unsaved(str(error))
             return
         finally:

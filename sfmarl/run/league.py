@@ -117,7 +117,7 @@ class League:
         for player, role in enumerate(self.roles):
             # copy first, then reset: what is frozen is what has learned
             due = role.ready(self.opponents.view(player), env_steps)
-            if due and self.snapshot(player, env_steps) is not None and role.frozen(env_steps):
+            if due and self._snapshot_or_wait(player, env_steps) is not None and role.frozen(env_steps):
                 self._begin_anew(player)
         self._refresh()
 
@@ -135,6 +135,16 @@ class League:
         self._forget_evicted()
         self._tell(f"snapshot {entry.number} of {name} at {env_steps:,} env-steps: {entry.address[:12]}")
         return entry
+
+    def _snapshot_or_wait(self, player: int, env_steps: int) -> PoolEntry | None:
+        """Freeze a player; while the disk takes no snapshot, say so and go on without: it is due again soon."""
+        try:
+            return self.snapshot(player, env_steps)
+        except RunError as error:
+            if not isinstance(error.__cause__, OSError):
+                raise
+            self._tell(f"no snapshot of {self.names[player]} was taken: {error} Training goes on; it is tried again.")
+            return None
 
     def _begin_anew(self, player: int) -> None:
         """Have a player learn from its first weights again; what it did before says nothing of it any more."""

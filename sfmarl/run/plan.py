@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -198,7 +199,22 @@ def _policy(config: Config, env: EnvSpec, name: str, team: TeamSpec, learns: Lea
 
 
 def _actor(spec: PolicySpec, algo: str, hp: Any) -> nn.Module:
-    return get_algorithm(algo).cls.build_actor(spec, hp)
+    with buildable(spec.name):
+        return get_algorithm(algo).cls.build_actor(spec, hp)
+
+
+@contextmanager
+def buildable(policy: str) -> Iterator[None]:
+    """Have networks that memory cannot hold be a UsageError that names the policy."""
+    try:
+        yield
+    except (RuntimeError, MemoryError, OverflowError, TypeError) as error:
+        if isinstance(error, TypeError) and "Overflow" not in str(error):  # torch's word for a size beyond 64 bits
+            raise
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UsageError(
+            f"the networks of policy {policy!r} cannot be built: {reason} Take fewer or smaller layers."
+        ) from error
 
 
 def resolve_workers(config: Config) -> int:

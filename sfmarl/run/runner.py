@@ -15,7 +15,7 @@ import multiprocessing
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from typing import Any
 from sfmarl.algorithms import get_algorithm
 from sfmarl.config import Config, default_run_dir
 from sfmarl.envs.registry import load_spec
-from sfmarl.errors import UsageError, UserCodeError
+from sfmarl.errors import RunError, UsageError, UserCodeError
 from sfmarl.evaluation.policy import JointPolicy, load_policy
 from sfmarl.memory.plane import DataPlane
 from sfmarl.monitor.console import Console
@@ -38,8 +38,10 @@ from sfmarl.run.fork_server import fork_server
 from sfmarl.run.initial import InitialPolicies, read_initial, require_fit, write_initial
 from sfmarl.run.keeper import Judge
 from sfmarl.run.league import League
+from sfmarl.run.memory_plan import in_units, shared_allocations
 from sfmarl.run.plan import RunPlan, make_plan, resolve_workers
 from sfmarl.run.process_crew import ProcessCrew
+from sfmarl.run.run_state import read_run_state, restored
 from sfmarl.run.serial import SerialCrew
 from sfmarl.run.stopping import StopRequest, signals_noted
 from sfmarl.run.training import Training
@@ -49,7 +51,7 @@ from sfmarl.statistics import Interval
 from sfmarl.storage import checkpoint
 from sfmarl.storage.config_file import read_config, write_config
 from sfmarl.storage.durable import replace_file
-from sfmarl.storage.lock import locked
+from sfmarl.storage.lock import locked, make_run_dir
 from sfmarl.user_code import absolute, being_imported, import_user_code
 
 
@@ -90,24 +92,34 @@ def train(config: Config, judge: Judge | None = None) -> TrainResult:
         # what was meant by "the best checkpoint" is recorded, since the run it is of may go on
         config = replace(config, init_from={policy: str(source) for policy, source in initial.sources.items()})
     plan = replace(plan, config=config)
-    config.run_dir.mkdir(parents=True, exist_ok=True)
+    make_run_dir(config.run_dir)
     with locked(config.run_dir), signals_noted() as stop:
         if (config.run_dir / "config.json").exists():
             raise UsageError(f"{config.run_dir} holds a run already. Name another --run-dir.")
-        write_config(config, config.run_dir / "config.json")
+        try:
+            write_config(config, config.run_dir / "config.json")
+        except OSError as error:
+            raise RunError(
+                f"{config.run_dir / 'config.json'} could not be written: {error.strerror or error}. Free space, or "
+                "name another --run-dir."
+            ) from error
         if initial:
             write_initial(plan, initial)
         return _run(plan, callbacks, stop, called, resumed=None, notes=notes, judge=judge)
 
 
-def check_run(config: Config, warn: Callable[[str], None] | None = None) -> tuple[RunPlan, InitialPolicies | None]:
+def check_run(
+    config: Config, warn: Callable[[str], None] | None = None, starts: bool = True
+) -> tuple[RunPlan, InitialPolicies | None]:
     """Return the plan of a new run and, when it is to begin with another run's weights, those. Writes nothing.
 
-    `warn` is told about damaged checkpoints that were passed over. Raises UsageError for what cannot be carried out.
+    `warn` is told about damaged checkpoints that were passed over; `starts` says that processes will be needed.
+    Raises UsageError for what cannot be carried out.
     """
     config = replace(config, hp=config.hp or get_algorithm(config.algo).hyperparameters())
     validate(config)
-    _start_processes_early(config)
+    if starts:
+        _start_processes_early(config)
     plan = _plan(config)
     return plan, read_initial(plan, warn) if config.init_from else None
 
@@ -133,22 +145,26 @@ def resume(run_dir: str | Path, **overrides: Any) -> TrainResult:
 def _resume(config: Config, callbacks: Callbacks, run_dir: Path, stop: StopRequest, called: float) -> TrainResult:
     notes: list[str] = []
     resumed = checkpoint.latest(run_dir, warn=notes.append)
-    if resumed.run_state["env_steps"] >= config.env_steps:
+    past = read_run_state(resumed)
+    if past["env_steps"] >= config.env_steps:
         raise UsageError(
-            f"{run_dir} has taken {resumed.run_state['env_steps']:,} of its {config.env_steps:,} env-steps. "
+            f"{run_dir} has taken {past['env_steps']:,} of its {config.env_steps:,} env-steps. "
             "Raise --env-steps to train on."
         )
-    if 0 < config.wall_seconds <= resumed.run_state["wall_seconds"]:
+    if 0 < config.wall_seconds <= past["wall_seconds"]:
         raise UsageError(
-            f"{run_dir} has trained for {resumed.run_state['wall_seconds']:.0f} of {config.wall_seconds:.0f} seconds. "
+            f"{run_dir} has trained for {past['wall_seconds']:.0f} of {config.wall_seconds:.0f} seconds. "
             "Raise --wall-seconds to train on (0 = no limit)."
         )
     _start_processes_early(config)
     # policies that do not learn lie in the run's own checkpoints: where they came from may be gone
     plan = _plan(replace(config, players=frozen_from(config.players, resumed.path)))
-    plan = replace(plan, config=config, start_env_steps=resumed.run_state["env_steps"])
+    plan = replace(plan, config=config, start_env_steps=past["env_steps"])
     require_fit(plan, resumed)
-    write_config(config, run_dir / "config.json")
+    try:
+        write_config(config, run_dir / "config.json")
+    except OSError as error:
+        notes.append(f"config.json keeps the settings of the sitting before: {error.strerror or error}.")
     return _run(plan, callbacks, stop, called, resumed=resumed, notes=notes)
 
 
@@ -187,6 +203,8 @@ def _run(
     """Wire the run and see it through; `called` is `time.monotonic()` when it was asked for."""
     config, run_dir = plan.config, plan.config.run_dir
     past = resumed.run_state if resumed else {}
+    console = Console(config.env_steps, config.quiet)
+    _announce(console, plan, resumed, notes or [])  # sizes are told before they are asked for
     plane = DataPlane.create(plan.plane)
     publish_frozen(plan, plane)
     words = plane.words()
@@ -202,12 +220,11 @@ def _run(
         past_seconds=past.get("wall_seconds", 0.0),
         local_inference=plan.local_inference,
     )
-    with Console(config.env_steps, config.quiet) as console:
+    with console:
 
         def warn(text: str) -> None:
             console.message(text, "warning")
 
-        _announce(console, plan, resumed, notes or [])
         writer = MetricsWriter(run_dir, resume_step=past.get("env_steps"), warn=warn)
         events = EventLog(run_dir, warn)
         crew: Crew
@@ -217,7 +234,8 @@ def _run(
             crew = ProcessCrew(plan, plane, run_dir, events)
         league = None
         if config.league is not None:
-            league = League(plan, plane, past.get("league", {}), console.message, crew.reset)
+            with restored(resumed, "the league in run.json") if resumed else nullcontext():
+                league = League(plan, plane, past.get("league", {}), console.message, crew.reset)
         training = Training(plan, crew, recorder, writer, console, past, callbacks, stop, judge, league)
         with run_events(events, recorder, resumed is not None), _traceback_kept(run_dir):
             try:
@@ -226,7 +244,10 @@ def _run(
             finally:
                 crew.stop()
                 writer.close()
-            replace_file(run_dir / "summary.json", json.dumps(summary, indent=2).encode() + b"\n")
+            try:
+                replace_file(run_dir / "summary.json", json.dumps(summary, indent=2).encode() + b"\n")
+            except OSError as error:
+                warn(f"summary.json could not be written: {error.strerror or error}.")
             callbacks.end(summary)
         console.message(_closing(summary, run_dir), "result")
     stop.obey()
@@ -262,9 +283,10 @@ def _announce(console: Console, plan: RunPlan, resumed: checkpoint.Checkpoint | 
     console.message(
         f"{config.mode}: {spec.workers} rollout workers x {config.num_envs_per_worker} envs, "
         f"{'local' if plan.local_inference else spec.inference_workers} inference, {spec.policies} learner, "
-        f"device {plan.device}, "
-        f"{spec.layout().size / 2**20:.1f} MiB of shared memory"
+        f"device {plan.device}"
     )
+    shared = ", ".join(map(str, shared_allocations(plan)))
+    console.message(f"{in_units(spec.layout().size)} of shared memory: {shared}")
     if resumed:
         console.message(f"resumed from {resumed.path.name}")
     elif config.init_from:

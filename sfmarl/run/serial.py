@@ -16,6 +16,7 @@ from sfmarl.run.crew import Message
 from sfmarl.run.initial import first_state
 from sfmarl.run.plan import RunPlan
 from sfmarl.run.processes import save_policy
+from sfmarl.run.run_state import restored
 from sfmarl.storage import checkpoint
 from sfmarl.threads import use_threads
 from sfmarl.workers.inference import InferenceWorker
@@ -71,7 +72,8 @@ class SerialCrew:
             for index in range(spec.workers)
         ]
         if saved:
-            self._restore_generators(saved.run_state.get("generators", {}))
+            with restored(saved, "generators in run.json"):
+                self._restore_generators(saved.run_state.get("generators", {}))
 
     def generators(self) -> dict[str, Any]:
         """See Crew."""

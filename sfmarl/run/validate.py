@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
-import types
-from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
 import torch
 
@@ -19,6 +18,7 @@ from sfmarl.errors import UsageError
 from sfmarl.league.matchmakers import make_matchmaker
 from sfmarl.league.meta import make_meta_strategy
 from sfmarl.league.pool import make_eviction_rule
+from sfmarl.setting_types import check_types
 from sfmarl.workers.shaping import find_shape
 
 _AT_LEAST: dict[str, float] = {
@@ -43,6 +43,14 @@ _AT_LEAST: dict[str, float] = {
     "hang_seconds": 0,
     "max_skipped_updates": 0,
 }
+_AT_MOST: dict[str, int] = {
+    "frame_stack": 1_000,
+    "num_workers": 1_000,
+    "num_inference_workers": 1_000,
+    "learner_threads": 1_000,
+    "live_snapshots": 10_000,
+}
+"""Beyond these a slip of the pen is likelier than a wish: even the plan of such a run would take minutes."""
 _POSITIVE = ("checkpoint_seconds", "log_seconds")
 
 
@@ -52,8 +60,8 @@ def validate(config: Config, *, new_run: bool = True) -> None:
     `new_run` also asks that the run directory is not taken; a resumed run has one.
     Raises UsageError that names the setting, what it is, and what it may be.
     """
-    check_types(config)
     _check_mappings(config)
+    check_types(config)
     _check_ranges(config)
     _check_hyperparameters(config)
     _check_device(config)
@@ -90,6 +98,7 @@ def _check_league(league: Any) -> None:
     for setting, least in (("snapshot_env_steps", 1), ("live_snapshots", 1), ("pool_size", 2)):
         if getattr(league, setting) < least:
             raise UsageError(f"{setting} = {getattr(league, setting)} is too small: it must be at least {least}.")
+    _check_most(league)
     for setting in ("self_play", "snapshot_win_rate", "evaluation_share"):
         if not 0.0 <= getattr(league, setting) <= 1.0:
             raise UsageError(f"{setting} = {getattr(league, setting)} must lie in [0, 1].")
@@ -127,25 +136,11 @@ def _check_user_code(config: Config) -> None:
 def _json_object(setting: str, text: str, legal: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{setting} = {text!r} is neither a known word nor JSON ({error}). Use {legal}.") from error
     if not isinstance(value, dict) or not value:
         raise UsageError(f"{setting} = {text!r} is not a filled JSON object. Use {legal}.")
     return value
-
-
-def check_types(settings: Any) -> None:
-    """Compare a dataclass's values with its annotations (the elements of containers are not looked at).
-
-    Raises UsageError that names the setting and what it may be.
-    """
-    hints = get_type_hints(type(settings))
-    for f in fields(settings):
-        value = getattr(settings, f.name)
-        if not _fits(value, hints[f.name]):
-            legal = get_args(hints[f.name])
-            expected = " | ".join(map(str, legal)) if get_origin(hints[f.name]) is Literal else f.type
-            raise UsageError(f"{f.name} = {value!r} ({type(value).__name__}) is not of the expected kind: {expected}.")
 
 
 def _check_mappings(config: Config) -> None:
@@ -167,28 +162,20 @@ def _check_mappings(config: Config) -> None:
         ) from error
 
 
-def _fits(value: Any, hint: Any) -> bool:
-    origin = get_origin(hint)
-    if hint is Any:
-        return True
-    if origin is Literal:
-        return value in get_args(hint)
-    if origin in (Union, types.UnionType):
-        return any(_fits(value, option) for option in get_args(hint))
-    if hint is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, origin or hint)
-
-
 def _check_ranges(config: Config) -> None:
     for setting, least in _AT_LEAST.items():
         if getattr(config, setting) < least:
             raise UsageError(f"{setting} = {getattr(config, setting)} is too small: it must be at least {least}.")
+    _check_most(config)
     for setting in _POSITIVE:
         if getattr(config, setting) <= 0:
             raise UsageError(f"{setting} = {getattr(config, setting)} must be greater than 0 seconds.")
+
+
+def _check_most(settings: Config | LeagueConfig) -> None:
+    for setting, most in _AT_MOST.items():
+        if getattr(settings, setting, 0) > most:
+            raise UsageError(f"{setting} = {getattr(settings, setting)} is too large: it may be {most} at most.")
 
 
 def _check_hyperparameters(config: Config) -> None:
@@ -237,4 +224,9 @@ def _check_free(run_dir: Path) -> None:
     if run_dir.exists() and (not run_dir.is_dir() or any(run_dir.iterdir())):
         raise UsageError(
             f"run directory {run_dir} exists already. Choose another --run-dir, or continue it: sfmarl resume {run_dir}"
+        )
+    above = next(path for path in (run_dir, *run_dir.absolute().parents) if path.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        raise UsageError(
+            f"run directory {run_dir} cannot be created: {above} takes no new files. Choose another --run-dir."
         )

@@ -10,7 +10,7 @@ from sfmarl.errors import UsageError, nearest
 from sfmarl.fit import require_same_spaces, teams_by_policy
 from sfmarl.players import Learning, Player, Script, resolve_players
 from sfmarl.run.league_plan import league_players
-from sfmarl.run.validate import check_types
+from sfmarl.setting_types import check_types
 from sfmarl.specs import EnvSpec, TeamSpec
 
 

@@ -51,6 +51,7 @@ __all__ = [
     "begin",
     "checkpoint_paths",
     "commit",
+    "discard",
     "latest",
     "mark_best",
     "open_checkpoint",
@@ -163,6 +164,11 @@ def commit(tmp: Path, run_state: Any, teams: Mapping[str, Seat] | None = None) -
         sync_directory(final.parent)
     _set_aside_damaged(final)
     return final
+
+
+def discard(tmp: Path) -> None:
+    """Remove a checkpoint that will not be completed: half of one would go on filling a full disk."""
+    _remove(Path(tmp))
 
 
 def prune(run_dir: Path, keep: int, protect: Collection[str | Path] = ()) -> None:

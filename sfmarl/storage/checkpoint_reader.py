@@ -143,9 +143,17 @@ class Checkpoint:
 
     def _read_teams(self) -> dict[str, Seat]:
         if "teams.json" in self._files:
-            return {team: Seat(seat["policy"], tuple(seat["agents"])) for team, seat in self._json("teams.json")}
+            return {team: self._seat(team, seat) for team, seat in self._json("teams.json")}
         specs = {name: self._json(f"policies/{safe_name(name)}/policy.json")["spec"] for name in self.policy_names}
-        return {name: Seat(name, tuple(spec["agents"])) for name, spec in specs.items()}
+        return {name: self._seat(name, {"policy": name, "agents": spec["agents"]}) for name, spec in specs.items()}
+
+    def _seat(self, team: Any, seat: dict[str, Any]) -> Seat:
+        policy, agents = seat["policy"], seat["agents"]
+        if policy not in self.policy_names or not isinstance(agents, list):
+            raise ValueError(f"team {team!r} is played by {policy!r} with agents {agents!r}")
+        if not all(isinstance(agent, str | int) and not isinstance(agent, bool) for agent in agents):
+            raise ValueError(f"the agents of team {team!r} are {agents!r}")
+        return Seat(policy, tuple(agents))
 
 
 def manifest_digest(manifest: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ from sfmarl import __version__
 from sfmarl.algorithms import get_algorithm
 from sfmarl.config import Config, LeagueConfig
 from sfmarl.errors import UsageError, nearest
+from sfmarl.setting_types import check_types, require_type
 from sfmarl.storage.durable import replace_file
 from sfmarl.user_code import absolute, import_user_code
 
@@ -62,7 +63,7 @@ def _load(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UsageError(f"{path.parent} is not a run directory: it has no {path.name}.") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path} cannot be read: {error}. Restore it from a copy of the run directory.") from error
 
 
@@ -104,9 +105,22 @@ def from_json(cls: type[T], data: Any, origin: str) -> T:
     for name in required - values.keys():
         raise UsageError(f"{origin} lacks the setting {name!r}.")
     try:
-        return cls(**values)
+        made = _construct(cls, values, hints)
+        check_types(made)
     except UsageError as error:
         raise UsageError(f"{origin}: {error}") from error
+    return made
+
+
+def _construct(cls: type[T], values: dict[str, Any], hints: dict[str, Any]) -> T:
+    """Return `cls(**values)`. A class that cannot cope with a value of the wrong kind has its error in words."""
+    try:
+        return cls(**values)
+    except (TypeError, ValueError, OverflowError) as error:
+        for f in fields(cls):
+            if f.name in values:
+                require_type(f.name, values[f.name], hints[f.name], f.type)
+        raise UsageError(f"{error}.") from error
 
 
 def _restore(hint: Any, value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -69,9 +70,14 @@ def sync_file(path: Path) -> None:
 def replace_file(path: Path, data: bytes) -> None:
     """Write `data` so that a reader finds the old content or the new one, never a part. Raises OSError."""
     temporary = path.with_name(f".tmp-{path.name}")
-    temporary.write_bytes(data)
-    sync_file(temporary)
-    os.replace(temporary, path)
+    try:
+        temporary.write_bytes(data)
+        sync_file(temporary)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)  # half of it would go on filling a full disk
+        raise
     sync_directory(path.parent)
 
 

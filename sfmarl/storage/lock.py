@@ -10,6 +10,14 @@ from pathlib import Path
 from sfmarl.errors import UsageError
 
 
+def make_run_dir(run_dir: Path) -> None:
+    """Create the directory unless it is there. Raises UsageError when that cannot be."""
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{run_dir} cannot be created: {error.strerror or error}. Name another --run-dir.") from error
+
+
 @contextmanager
 def locked(run_dir: Path) -> Iterator[None]:
     """Hold RUN/.lock, which the kernel lets go of when this process ends, however it ends.

@@ -24,6 +24,14 @@ def measure_training(config: Config, seconds: float) -> float:
 
     Raises RunError or UsageError as `train` does, and RunError when not one step was made in that time.
     """
+    return steady_rate(short_training(config, seconds), seconds)
+
+
+def short_training(config: Config, seconds: float) -> list[dict[str, Any]]:
+    """Train with `config` for `seconds` and a start in a temporary directory and return the records of its metrics.
+
+    Raises RunError or UsageError as `train` does.
+    """
     with tempfile.TemporaryDirectory(prefix="sfmarl-tune-") as folder:
         trial = replace(
             config,
@@ -40,8 +48,7 @@ def measure_training(config: Config, seconds: float) -> float:
             quiet=True,
         )
         with contextlib.redirect_stdout(io.StringIO()):
-            records = train(trial).metrics()
-    return steady_rate(records, seconds)
+            return train(trial).metrics()
 
 
 def steady_rate(records: Sequence[dict[str, Any]], seconds: float) -> float:

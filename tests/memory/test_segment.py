@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sfmarl.errors import RunError
-from sfmarl.memory import segment as segment_module
+from sfmarl.memory import cgroup
 from sfmarl.memory.segment import Layout, Segment, available_bytes
 
 DTYPES = [np.bool_, np.uint8, np.int32, np.int64, np.float32, np.float64]
@@ -149,11 +149,11 @@ def limit_cgroup(monkeypatch, folder, limit: str, used: int, cached: int = 0) ->
     (folder / "memory.current").write_text(f"{used}\n")
     (folder / "memory.stat").write_text(f"anon 5\nfile {cached}\ninactive_file {cached - cached // 3}\n"
                                         f"active_file {cached // 3}\n")  # fmt: skip
-    monkeypatch.setattr(segment_module, "CGROUP", folder)
+    monkeypatch.setattr(cgroup, "CGROUP", folder)
 
 
 def test_more_than_the_machine_has_is_refused_before_anything_is_reserved(monkeypatch, tmp_path):
-    monkeypatch.setattr(segment_module, "CGROUP", tmp_path)
+    monkeypatch.setattr(cgroup, "CGROUP", tmp_path)
     monkeypatch.setattr(os, "posix_fallocate", lambda *args: pytest.fail("reserved"))
     has_available(monkeypatch, (3 << 20) - 1)
     with pytest.raises(RunError) as error:
@@ -163,7 +163,7 @@ def test_more_than_the_machine_has_is_refused_before_anything_is_reserved(monkey
 
 
 def test_exactly_what_the_machine_has_is_given(monkeypatch, tmp_path):
-    monkeypatch.setattr(segment_module, "CGROUP", tmp_path)
+    monkeypatch.setattr(cgroup, "CGROUP", tmp_path)
     has_available(monkeypatch, 3 << 20)
     assert Segment(small_layout()).array("x").size == 3 << 20
 

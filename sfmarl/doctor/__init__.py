@@ -1,0 +1,1 @@
+"""`sfmarl doctor`: is this machine, container and installation fit for training, and if not, what to do."""
