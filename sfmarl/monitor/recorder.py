@@ -132,6 +132,7 @@ class Recorder:
             "throughput/updates_per_second": learner["updates"] / seconds,
             "throughput/samples_times_epochs_per_second": self._passes() / seconds,
             "learner/dropped_slots": learner["dropped_slots"],
+            "env/faults": counts["rollout"]["env_faults"],
             **self.bottleneck.scalars(),
             **self.episodes.collect(),
         }

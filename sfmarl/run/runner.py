@@ -235,7 +235,7 @@ def _run(
 
 def _restore_counters(words: Any, past: dict[str, Any]) -> None:
     for role, totals in past.get("counts", {}).items():
-        words.counts[role][0] = totals
+        words.counts[role][0, : len(totals)] = totals  # counters that came later are at the end
 
 
 @contextmanager

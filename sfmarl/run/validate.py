@@ -42,6 +42,7 @@ _AT_LEAST: dict[str, float] = {
     "max_restarts": 0,
     "hang_seconds": 0,
     "max_skipped_updates": 0,
+    "max_env_faults": 0,
 }
 _POSITIVE = ("checkpoint_seconds", "log_seconds")
 
