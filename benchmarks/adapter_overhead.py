@@ -26,8 +26,8 @@ from sfmarl.envs.rows import new_obs_rows, new_outcome_rows, random_actions
 from sfmarl.envs.vector import VectorEnv
 from sfmarl.memory.plane import DataPlane, PlaneSpec
 from sfmarl.workers.gather import find_ready
-from sfmarl.workers.waiting import InBlock
 from sfmarl.workers.turns import TurnSplit
+from sfmarl.workers.waiting import InBlock
 
 
 class HalfDeadEnv(DictEnv):

@@ -49,10 +49,10 @@ class _Guarded:
         return EnvFault(f"{self.spec.env}: {said}")
 
     def _bad(self, rows: np.ndarray, envs: np.ndarray, team: int, what: str) -> EnvFault:
-        """Return the fault of the first number in rows [n, A, ...] of `envs` that is NaN or infinite."""
+        """Return the fault of the first number in a team's rows [n, ...] of `envs` that is NaN or infinite."""
         place = tuple(int(axis[0]) for axis in np.nonzero(~np.isfinite(rows)))
-        agent = f", agent {self.spec.teams[team].agents[place[1]]!r}" if rows.ndim > 1 and what != "state" else ""
-        return EnvFault(f"{self.spec.env}, copy {envs[place[0]]}{agent}: {what}: {rows[place]}; it must be finite")
+        who = f", {self.spec.teams[team].name}" if what != "state" else ""
+        return EnvFault(f"{self.spec.env}, copy {envs[place[0]]}{who}: {what}: {rows[place]}; it must be finite")
 
     def generator_states(self) -> list[dict[str, Any] | None]:
         """See `Resumable`."""
@@ -168,7 +168,8 @@ class GuardedTurnVectorEnv(_Guarded):
         except RAISED as error:
             raise self._failure("act()", error) from error
         if not all_finite(outcome.reward):
-            raise self._bad(outcome.reward, envs, 0, "reward")
+            seat = int(np.nonzero(~np.isfinite(outcome.reward))[1][0])
+            raise self._bad(outcome.reward, envs, seat, "reward")
         return outcome
 
     def rebuild(self, fault: EnvFault) -> None:

@@ -118,9 +118,9 @@ def make_envs(
     All agents act at once: one VectorEnv; agents take turns in a native game: one TurnVectorEnv. `seeds[e]` goes to the
     first reset of copy e, later resets continue its own random stream. Agents take turns in other environments: a list
     of TurnEnvs, whose first resets the caller gives their seeds. `render_mode` goes to the constructor; `found` is what
-    `probe_env` said, if somebody has asked it before. With a `rebuilder` environments that fail are replaced (`Rebuilt`,
-    `RebuiltTurns`), without it they raise. Raises UsageError like `load_spec`, RunError when a further copy cannot be
-    built.
+    `probe_env` said, if somebody has asked it before. With a `rebuilder` environments that fail are replaced
+    (`Rebuilt`, `RebuiltTurns`), without it they raise. Raises UsageError like `load_spec`, RunError when a further copy
+    cannot be built.
     """
     if len(seeds) != num_envs:
         raise ValueError(f"{num_envs} envs need as many seeds, got {len(seeds)}")

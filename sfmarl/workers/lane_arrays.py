@@ -138,7 +138,8 @@ class LaneArrays:
         now = at - self._behind[lanes]
         self._reward[now] = reward
         self._truncated[now] = True
-        self._pad(lanes, self._step[lanes] + 1, count=1)
+        # the phantom's row, and the one behind it: nothing may follow in this slot
+        self._pad(lanes, self._step[lanes] + 1, count=2)
         self._look(lanes, look)
         if (mask := self._seen[1]) is not None:
             # nobody acts on it

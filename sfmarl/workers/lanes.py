@@ -94,7 +94,8 @@ class Lanes:
                 self._advance(lane, 1)
             else:
                 block.truncated[ring, step, lane, 0] = True
-                self._pad(lane, step + 1, step + 2)
+                # the phantom's row, and the one behind it: nothing may follow in this slot
+                self._pad(lane, step + 1, step + 3)
                 self._observe(lane, ring, step + 1, observe)
                 self._closed(lane, ring, step)
                 self._advance(lane, 2)

@@ -6,8 +6,8 @@ One call of `step` closes step t of every lane and opens t + 1:
     ended by termination:  obs[t+1] is already the next episode's first observation
     ended by truncation:   obs[t+1] is the final observation (a phantom step: nobody acts), a new episode begins at t+2;
                            if t+1 is the slot's last row, the next slot begins with the new episode and no step is lost
-    broken off, because the environment failed at t:  row t becomes the phantom step of an episode truncated at t - 1; its
-                           action has no outcome and is nobody's sample, obs[t+1] is a new episode's first observation
+    env failed in step t:  row t becomes the phantom step of an episode that was truncated at t - 1, since nothing is
+                           known of what followed; obs[t+1] is the first observation of a new episode
 """
 
 from __future__ import annotations
@@ -143,12 +143,14 @@ class LockstepSplit:
         """
         at = ring, step, envs
         for block in self.blocks:
-            lived_on = block.active[at] & ~block.is_first[at]
-            if block.in_return is not None:
-                lived_on |= block.in_return[at]
-                block.in_return[at] = False
             if step:
-                block.truncated[ring, step - 1, envs] |= lived_on
+                before = ring, step - 1, envs
+                in_return = (
+                    block.active[before] if block.in_return is None else block.active[before] | block.in_return[before]
+                )
+                block.truncated[before] |= in_return & ~block.terminated[before]
+            if block.in_return is not None:
+                block.in_return[at] = False
             block.active[at] = block.is_first[at] = False
             if block.action_mask is not None:
                 block.action_mask[at] = True
