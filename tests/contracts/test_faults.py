@@ -126,7 +126,9 @@ def test_broken_episodes_are_counted_nowhere(kind):
     assert split.env_steps == sum(known.values()) + running
     assert split.agent_steps == pytest.approx(sum(int(slot.active[:-1].sum()) for slot in slots), abs=5 * ENVS * 3)
     finished = split.episodes.drain()
-    whole = [script(e, k, 3, env.seed).length for e, k in known if (e, k) not in env.broken]
+    lengths = {(e, k): script(e, k, 3, env.seed).length for e in range(ENVS) for k in range(last[e] + 1)}
+    waiting = [(e, k) for e, k in enumerate(last) if lengths[e, k] == env.step_of[e]]  # over, not reset yet
+    whole = [lengths[at] for at in (*known, *waiting) if at not in env.broken]
     assert sorted(finished.lengths.tolist()) == sorted(whole)
 
 
@@ -185,11 +187,11 @@ def test_turns_whose_outcome_is_unknown_are_taken_back(rollout, team_sizes):
     blocks = plane.blocks()
     weights = [plane.weights(p) for p in range(2)]
     split = TurnSplit([guarded_turns(env) for env in games], blocks, 0, weights, 1000)
-    slots = play_turns(split, blocks, 300)
+    slots = play_turns(split, blocks, 400)
     check_rows(slots, check_reward=False)
     check_clean(slots)
     checked, places = turn_rows(slots, games, moves.broken, 20, sum(team_sizes))
-    assert checked > 150 and places == set(range(rollout)) and set(moves.happened) == set(FailingTurns.KINDS)
+    assert checked > 100 and places == set(range(rollout)) and set(moves.happened) == set(FailingTurns.KINDS)
     steps = sum(len(of_episode) for env in games for of_episode in env.history)
     assert split.env_steps == steps - sum(bool(games[e].history[k]) for e, k in moves.broken)
     assert split.agent_steps <= sum(int(slot.active[:-1].sum()) for slot in slots) + rollout * ENVS * sum(team_sizes)
@@ -208,30 +210,30 @@ def test_turns_of_the_other_players_are_taken_back_as_well(rollout):
     blocks, scratch = plane.blocks(), plane.scratch(0, 0)
     weights = [plane.weights(p) for p in range(2)]
     split = TurnSplit([guarded_turns(env) for env in games], blocks, 0, weights, 1000, False, seating, scratch)
-    slots = play_turns(split, blocks, 300, scratch)
+    slots = play_turns(split, blocks, 400, scratch)
     check_rows(slots, check_reward=False)
 
     def learning(episode, agent, env):
         return seating.drawn[env][episode][agent // 2] >= 0
 
-    checked, _ = turn_rows(slots, games, moves.broken, 25, 4, learning)
-    assert checked > 80 and len(moves.broken) > 20
+    checked, _ = turn_rows(slots, games, moves.broken, 20, 4, learning)
+    assert checked > 30 and len(moves.broken) > 20
 
 
 @pytest.mark.parametrize(("rollout", "seats"), [(1, 2), (2, 3), (5, 2)])
 def test_a_native_game_breaks_off_in_all_its_copies(rollout, seats):
     env_spec, moves = spec((1,) * seats, turn_based=True, state=True), Moves()
-    games = FailingGames(env_spec, range(ENVS), rollout, moves=moves)
+    games = FailingGames(env_spec, range(ENVS), rollout, moves=moves, rate=0.02)
     plane = make_plane(env_spec, ENVS, rollout)
     blocks = plane.blocks()
     weights = [plane.weights(p) for p in range(seats)]
     split = VectorTurnSplit(guarded_games(games), blocks, 0, weights, 1000)
-    slots = play_turns(split, blocks, 300)
+    slots = play_turns(split, blocks, 400)
     check_rows(slots, check_reward=False)
     check_clean(slots)
     histories = [History(games, e) for e in range(ENVS)]
     checked, places = turn_rows(slots, histories, moves.broken, 25, seats)
-    assert checked > 150 and places == set(range(rollout)) and set(moves.happened) == set(FailingGames.KINDS)
+    assert checked > 100 and places == set(range(rollout)) and set(moves.happened) == set(FailingGames.KINDS)
 
 
 @pytest.mark.parametrize("make", ["turns", "games"])
