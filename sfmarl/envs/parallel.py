@@ -8,7 +8,7 @@ born or ends the episode is settled agent by agent.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from functools import partial
 from itertools import chain
@@ -16,9 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from sfmarl.envs.buffers import SharedBuffers
 from sfmarl.envs.collect import Answer, TeamRows
 from sfmarl.envs.infos import EpisodeInfos
 from sfmarl.envs.leaves import all_finite
+from sfmarl.envs.messages import say_sent
 from sfmarl.envs.probe import TeamCodec
 from sfmarl.envs.rebuild import RAISED, Rebuild
 from sfmarl.envs.roster import Roster
@@ -26,9 +28,6 @@ from sfmarl.envs.vector import ObsRows, OutcomeRows
 from sfmarl.errors import EnvFault, SfmarlError
 from sfmarl.seeding import generator_state, numpy_generator, restore_generator
 from sfmarl.specs import AgentId, EnvSpec
-
-LONGEST_ACTIONS = 400
-"""Characters of the actions that an error message shows."""
 
 
 class ParallelVectorEnv:
@@ -78,8 +77,7 @@ class ParallelVectorEnv:
         self._steps = np.zeros(self.num_envs, np.int64)
         self._episodes = [0] * self.num_envs
         self._restored: list[dict[str, Any] | None] = [None] * self.num_envs
-        self._owners: dict[int, tuple[int, Any]] = {}
-        self._copy = False
+        self._buffers = SharedBuffers(self.num_envs)
 
     def reset(self, envs: Sequence[int], out: Sequence[ObsRows]) -> None:
         """See `VectorEnv.reset`. Raises EnvFault when an env fails, or does not keep to its spaces, for good."""
@@ -107,7 +105,7 @@ class ParallelVectorEnv:
             raise self._failure(e, "reset()", error) from error
         try:
             if self._episodes[e] == 1:
-                self._watch_buffers(e, observations)
+                self._buffers.look(e, observations)
             self._rosters[e] = self._nobody
             anybody = self._settle(e, Answer(observations, {}, {}, {}, infos), rows)
         except SfmarlError:
@@ -138,6 +136,7 @@ class ParallelVectorEnv:
         paid: list[float] = []
         told: list[Any] = []
         collected = self.infos if self.infos is not None and self.infos.every_step else None
+        buffers = self._buffers
         for e in stepped:
             env, roster = envs[e], rosters[e]
             try:
@@ -151,8 +150,8 @@ class ParallelVectorEnv:
                 try:
                     observations, rewards, terminations, truncations, infos = env.step(chosen)
                 except RAISED as error:
-                    raise self._failure(e, "step()", error, self._said(chosen)) from error
-                if self._copy:
+                    raise self._failure(e, "step()", error, say_sent(chosen, self.spec)) from error
+                if buffers.found:
                     observations = deepcopy(observations)
                 if collected is not None:
                     collected.note(e, infos, partial(self._where, e))
@@ -330,22 +329,6 @@ class ParallelVectorEnv:
                 if e not in self.failed and not np.isfinite(out[0].state[e]).all():
                     self._fail(e, EnvFault(f"{self._where(e)}: state() must be finite", e), rows)
 
-    def _watch_buffers(self, e: int, observations: dict[AgentId, Any]) -> None:
-        """Copy observations at once from now on if two envs answer with the same arrays.
-
-        Observations are written when the whole split has stepped, by which time another copy would have
-        overwritten a buffer that the class, not the instance, owns.
-        """
-        for raw in observations.values():
-            parts = raw.values() if isinstance(raw, dict) else raw if isinstance(raw, tuple) else (raw,)
-            for part in parts:
-                if isinstance(part, np.ndarray):
-                    array = part if part.base is None else part.base
-                    owner, _ = self._owners.setdefault(id(array), (e, array))
-                    self._copy |= owner != e
-        if all(self._episodes):
-            self._owners.clear()
-
     def _where(self, e: int) -> str:
         return f"{self.spec.env}, copy {e} (seed {self._seeds[e]}), episode {self._episodes[e]}, step {self._steps[e]}"
 
@@ -353,21 +336,3 @@ class ParallelVectorEnv:
         fault = EnvFault(f"{self._where(e)}: {what} raised {type(error).__name__}: {error}{more}", e)
         fault.__cause__ = error
         return fault
-
-    def _said(self, chosen: Mapping[AgentId, Any]) -> str:
-        """Say which actions an env was sent that failed on them."""
-        actions = ", ".join(f"{agent!r}: {_short(action)}" for agent, action in chosen.items())
-        hint = (
-            ""
-            if any(team.has_mask for team in self.spec.teams)
-            else (". If it rejected one of them: actions that are illegal at times need an `action_mask`")
-        )
-        return f". It was sent {{{_shortened(actions)}}}{hint}"
-
-
-def _short(action: Any) -> str:
-    return str(action.tolist() if isinstance(action, np.ndarray) else action)
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= LONGEST_ACTIONS else f"{text[:LONGEST_ACTIONS]}..."

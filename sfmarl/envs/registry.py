@@ -17,7 +17,7 @@ from sfmarl.envs.mpe import SCENARIOS
 from sfmarl.envs.parallel import ParallelVectorEnv
 from sfmarl.envs.probe import Probe, probe
 from sfmarl.envs.probe_turns import probe_turns
-from sfmarl.envs.rebuild import Rebuild, Rebuilder
+from sfmarl.envs.rebuild import RAISED, Rebuild, Rebuilder
 from sfmarl.envs.resolve import Factory, pettingzoo_extra, pettingzoo_ids, resolve, sibling_modules
 from sfmarl.envs.turn_copy import TurnCopy
 from sfmarl.envs.turns import TurnEnv
@@ -63,9 +63,8 @@ def load_spec(config: Config) -> EnvSpec:
     factory = resolve(config.env, ENVS)
     if factory.is_vector:
         env = _build_vector(factory, config, 1, [0])
-        spec = env.spec
-        env.close()
-        return spec
+        _close(config, env)
+        return env.spec
     return probe_env(config).spec
 
 
@@ -87,10 +86,7 @@ def probe_env(config: Config) -> Probe:
         with contextlib.suppress(Exception):
             env.close()
         raise
-    try:
-        env.close()
-    except Exception as error:
-        raise UsageError(f"{config.env} failed in close(): {error!r}") from error
+    _close(config, env)
     return found
 
 
@@ -173,6 +169,14 @@ def make_turn_envs(config: Config, num_envs: int, found: Probe | None = None) ->
         envs.close()
         raise UsageError(f"{config.env} is not turn-based: all its agents act at once")
     return envs
+
+
+def _close(config: Config, env: Any) -> None:
+    """Close what was only looked at. Raises UsageError."""
+    try:
+        env.close()
+    except RAISED as error:
+        raise UsageError(f"{config.env} failed in close(): {error!r}") from error
 
 
 def _copies(factory: Factory, config: Config, num_envs: int, render_mode: str | None) -> list[Any]:

@@ -69,16 +69,16 @@ class EnvFaults:
             recent.popleft()
         if not self._allowed:
             raise RunError(str(fault)) from fault
-        where = self._keep(fault)
+        where, said = self._keep(fault), str(fault).rstrip(".")
         if len(recent) > self._allowed:
             raise RunError(
-                f"{fault}.\nThat is environment fault {len(recent)} of rollout worker {self._worker} within {WINDOW:,} "
+                f"{said}.\nThat is environment fault {len(recent)} of rollout worker {self._worker} within {WINDOW:,} "
                 f"env-steps; {self._allowed} are mended (--max-env-faults).{where}"
             ) from fault
         if self.total <= WARNINGS:
             last = " Further ones are only counted (env/faults)." if self.total == WARNINGS else ""
             self._warn(
-                f"rollout worker {self._worker}: {fault}. The environment is built anew (fault {len(recent)} of "
+                f"rollout worker {self._worker}: {said}. The environment is built anew (fault {len(recent)} of "
                 f"{self._allowed} within {WINDOW:,} env-steps).{where}{last}"
             )
 

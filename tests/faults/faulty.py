@@ -1,4 +1,4 @@
-"""Environments with one fault each, at a place and in a way that is asked for, for whole runs."""
+"""Environments that fail at a place that is asked for, in all the given ways in turn, for whole runs."""
 
 from __future__ import annotations
 
@@ -10,43 +10,51 @@ from gymnasium import spaces
 from pettingzoo import AECEnv, ParallelEnv
 
 from sfmarl.envs.native_dict import NativeDict
-from sfmarl.specs import ActionSpec, EnvSpec, ObsSpec, TeamSpec
 from sfmarl.envs.vector_turns import TurnOutcome
+from sfmarl.specs import ActionSpec, EnvSpec, ObsSpec, TeamSpec
 
-COUNTS: dict[str, int] = {"built": 0, "closed": 0, "reset": 0, "step": 0}
+COUNTS: dict[str, int] = {"failed": 0, "close": 0, "reset": 0, "step": 0, "due": 0}
 """How often something was called since the test began, by all copies in this process."""
 
 SEEDS: list[int] = []
+SUCCESSORS: list[int] = []
+"""How many had failed whenever one was built, once one had failed."""
 
 
 def begin() -> None:
     """Forget what earlier runs did."""
     COUNTS.update(dict.fromkeys(COUNTS, 0))
     SEEDS.clear()
+    SUCCESSORS.clear()
 
 
 class Faulty:
-    """When and how it fails: `place` is construct, reset, step, close; `every` counts calls of all copies."""
+    """When and how it fails: `place` is reset, step or close; `every` counts the calls of all copies in a process."""
 
-    def __init__(self, place: str, how: str, every: int) -> None:
-        self.place, self.how, self.every = place, how, every
-        self.now("built", "construct")
+    def __init__(self, place: str, ways: str, every: int, looks: int = 0) -> None:
+        """`ways` are words, separated by commas: raise, exit, or what the environment makes of them.
 
-    def now(self, counter: str, place: str) -> str | None:
+        For its first `looks` steps it is alright: it may be one that is only looked at.
+        """
+        self.place, self.ways, self.every = place, ways.split(","), every
+        self.steps, self.looks = 0, looks
+        if COUNTS["failed"]:
+            SUCCESSORS.append(COUNTS["failed"])
+
+    def now(self, counter: str) -> str | None:
         """Count a call; return how it is to fail, if it is; raises where that is the way."""
         COUNTS[counter] += 1
-        # the first ones are the main process's, which looks at the environment
-        if self.place != place or COUNTS[counter] % self.every or COUNTS[counter] < 4:
+        self.steps += counter == "step"
+        if self.place != counter or self.steps < self.looks or COUNTS[counter] < COUNTS["due"]:
             return None
-        if self.how == "raise":
-            raise FloatingPointError(f"the physics exploded in {place}")
-        if self.how == "exit":
+        COUNTS["due"] = COUNTS[counter] + self.every
+        way = self.ways[COUNTS["failed"] % len(self.ways)]
+        COUNTS["failed"] += 1
+        if way == "raise":
+            raise FloatingPointError(f"the physics exploded in {counter}")
+        if way == "exit":
             raise SystemExit(3)
-        return self.how
-
-
-WAYS = ("raise", "exit", "nan", "inf", "shape", "dtype", "nobody", "stranger", "nothing", "reward", "word", "state")
-"""Ways to fail in `step`; those but the last four also in `reset`."""
+        return way
 
 
 class Together(ParallelEnv):
@@ -54,11 +62,11 @@ class Together(ParallelEnv):
 
     metadata: ClassVar[dict[str, Any]] = {"name": "together"}
 
-    def __init__(self, place="", how="raise", every=50) -> None:
+    def __init__(self, place="", ways="raise", every=50) -> None:
         self.possible_agents = ["agent_0", "agent_1"]
         self.render_mode = None
         self.np_random = np.random.default_rng()
-        self.faulty = Faulty(place, how, every)
+        self.faulty = Faulty(place, ways, every, looks=30)
 
     def observation_space(self, agent):
         return spaces.Box(-1, 1, (3,), np.float32)
@@ -78,11 +86,11 @@ class Together(ParallelEnv):
             self.np_random = np.random.default_rng(seed)
             SEEDS.append(seed)
         self.agents, self.clock = list(self.possible_agents), 0
-        self.how = self.faulty.now("reset", "reset")
+        self.how = self.faulty.now("reset")
         return self._look(), {agent: {} for agent in self.agents}
 
     def step(self, actions):
-        self.how = self.faulty.now("step", "step")
+        self.how = self.faulty.now("step")
         self.clock += 1
         rewards = dict.fromkeys(self.agents, 1.0)
         if self.how == "reward":
@@ -97,7 +105,7 @@ class Together(ParallelEnv):
         return seen, rewards, dict.fromkeys(acted, False), dict.fromkeys(acted, over), {agent: {} for agent in acted}
 
     def close(self):
-        self.faulty.now("closed", "close")
+        self.faulty.now("close")
 
 
 def spoil(seen: dict, how: str | None, agents: list) -> dict:
@@ -121,13 +129,13 @@ class ByTurns(AECEnv):
 
     metadata: ClassVar[dict[str, Any]] = {"name": "by_turns"}
 
-    def __init__(self, place="", how="raise", every=50) -> None:
+    def __init__(self, place="", ways="raise", every=50) -> None:
         super().__init__()
         self.possible_agents = ["agent_0", "agent_1"]
         self.agents: list[str] = []
         self.render_mode = None
         self.np_random = np.random.default_rng()
-        self.faulty = Faulty(place, how, every)
+        self.faulty = Faulty(place, ways, every, looks=60)
 
     def observation_space(self, agent):
         return spaces.Box(-1, 1, (3,), np.float32)
@@ -157,7 +165,7 @@ class ByTurns(AECEnv):
         self.truncations = dict.fromkeys(self.agents, False)
         self.infos = {agent: {} for agent in self.agents}
         self.agent_selection = "agent_0"
-        self.how = self.faulty.now("reset", "reset")
+        self.how = self.faulty.now("reset")
         self._misname()
 
     def _misname(self):
@@ -173,7 +181,7 @@ class ByTurns(AECEnv):
         if self.terminations[agent] or self.truncations[agent]:
             self._was_dead_step(action)
             return
-        self.how = self.faulty.now("step", "step")
+        self.how = self.faulty.now("step")
         self.clock += 1
         self._cumulative_rewards[agent] = 1.0
         if self.how in ("reward", "word"):
@@ -184,25 +192,25 @@ class ByTurns(AECEnv):
         self._misname()
 
     def close(self):
-        self.faulty.now("closed", "close")
+        self.faulty.now("close")
 
 
 class AllAtOnce(NativeDict):
     """`native/dict`, a native vector environment, with faults."""
 
-    def __init__(self, num_envs, seeds, place="", how="raise", every=50) -> None:
-        super().__init__(num_envs, seeds, agents=2, length=10)
+    def __init__(self, num_envs, seeds, place="", ways="raise", every=50) -> None:
+        super().__init__(num_envs, seeds, num_agents=2, length=10)
         SEEDS.extend(seeds)
-        self.faulty = Faulty(place, how, every)
+        self.faulty = Faulty(place, ways, every, looks=5)
 
     def reset(self, envs, out):
-        how = self.faulty.now("reset", "reset")
+        how = self.faulty.now("reset")
         super().reset(envs, out)
         if how in ("nan", "inf"):
             out[0].obs[envs[-1], 1] = float(how)
 
     def step(self, actions, running, out, outcome):
-        how = self.faulty.now("step", "step")
+        how = self.faulty.now("step")
         ended = super().step(actions, running, out, outcome)
         if how in ("nan", "inf"):
             out[0].obs[0, 1] = float(how)
@@ -211,25 +219,25 @@ class AllAtOnce(NativeDict):
         return ended
 
     def close(self):
-        self.faulty.now("closed", "close")
+        self.faulty.now("close")
 
 
 class Tables:
     """A native turn-based game: two seats see three numbers and move five times each."""
 
-    def __init__(self, num_envs, seeds, place="", how="raise", every=50) -> None:
+    def __init__(self, num_envs, seeds, place="", ways="raise", every=50) -> None:
         obs, action = ObsSpec((3,), np.dtype(np.float32)), ActionSpec("discrete", nvec=(3,), start=(0,))
         teams = tuple(TeamSpec(f"agent_{i}", (f"agent_{i}",), obs, action, False) for i in range(2))
         self.spec = EnvSpec("tables", teams, turn_based=True)
         self.num_envs = num_envs
         self.seat, self.clock = np.zeros(num_envs, np.int64), np.zeros(num_envs, np.int64)
         SEEDS.extend(seeds)
-        self.faulty = Faulty(place, how, every)
+        self.faulty = Faulty(place, ways, every, looks=5)
         self.how = None
 
     def reset(self, envs):
         self.clock[envs] = self.seat[envs] = 0
-        self.how = self.faulty.now("reset", "reset") or self.how
+        self.how = self.faulty.now("reset") or self.how
 
     def observe(self, seat, envs, obs, action_mask, state):
         obs[...] = self.clock[envs, None] / 10
@@ -237,7 +245,7 @@ class Tables:
             obs[0, 1] = float(self.how)
 
     def act(self, envs, actions):
-        self.how = self.faulty.now("step", "step")
+        self.how = self.faulty.now("step")
         self.clock[envs] += 1
         self.seat[envs] = self.clock[envs] % 2
         reward = np.ones((len(envs), 2))
@@ -247,7 +255,7 @@ class Tables:
         return TurnOutcome(reward, over, np.zeros(len(envs), bool))
 
     def close(self):
-        self.faulty.now("closed", "close")
+        self.faulty.now("close")
 
 
 class Stubborn(Together):
@@ -257,5 +265,5 @@ class Stubborn(Together):
 
     def __init__(self, **kwargs) -> None:
         super().__init__(**kwargs)
-        if COUNTS["step"] >= self.faulty.every and next(self.tries) < 2:
+        if COUNTS["failed"] and next(self.tries) < 2:
             raise OSError("the licence server is down")
