@@ -88,7 +88,7 @@ def test_pettingzoo_environments_are_rebuilt_one_by_one(kind, place, ways, tmp_p
     hp = Hyperparameters(critic="state", hidden=(16,), epochs=1, returns="vtrace")
     run = train(config(tmp_path / "run", kind, place, ways, 60 if place == "step" else 12, hp=hp))
     check_finished(run, len(ways.split(",")))
-    assert SUCCESSORS == list(range(1, COUNTS["failed"] + 1))
+    assert list(range(1, COUNTS["failed"] + 1)) == SUCCESSORS
     told = (tmp_path / "run" / FILE).read_text()
     for way in ways.split(","):
         assert re.search(SAID[way], told), f"{way} was not told in\n{told}"
@@ -102,7 +102,7 @@ def test_native_environments_are_rebuilt_as_a_whole(kind, place, ways, tmp_path)
     ways = ways.replace(",reward", "") if place == "reset" else ways
     run = train(config(tmp_path / "run", kind, place, ways, 40 if place == "step" else 5, num_splits=1))
     check_finished(run, len(ways.split(",")))
-    assert SUCCESSORS == list(range(1, COUNTS["failed"] + 1))
+    assert list(range(1, COUNTS["failed"] + 1)) == SUCCESSORS
     told = (tmp_path / "run" / FILE).read_text()
     for said in ("FloatingPointError", "SystemExit", "nan; it must be finite", "inf; it must be finite"):
         assert said in told
