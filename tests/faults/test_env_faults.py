@@ -208,3 +208,13 @@ def test_an_earlier_checkpoint_counts_fewer_things():
     words = SimpleNamespace(counts={"rollout": np.zeros((2, len(ROLLOUT_COUNTS)), np.int64)})
     _restore_counters(words, {"counts": {"rollout": [7, 8, 9, 10]}})
     assert words.counts["rollout"].tolist() == [[7, 8, 9, 10, 0], [0] * 5]
+
+
+def test_an_evaluation_that_fails_is_told_and_training_goes_on(tmp_path, capsys):
+    """Also that of a native environment, which raises what it likes."""
+    settings = {"eval_env_steps": 400, "eval_episodes": 4, "num_splits": 1}
+    run = train(config(tmp_path / "run", "AllAtOnce", every=1, **settings))
+    assert run.summary["env_steps"] >= 1200
+    assert re.search(
+        "The evaluation of .* failed: .* FloatingPointError: the physics exploded", capsys.readouterr().out
+    )

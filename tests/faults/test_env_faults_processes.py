@@ -31,7 +31,7 @@ def test_a_run_goes_on(kind, mode, tmp_path, capsys):
 
 def test_too_many_faults_end_with_exit_code_1(tmp_path, capsys):
     run_dir = tmp_path / "run"
-    words = f"train --env tests.faults.faulty:Together --env-kwargs place=step every=20 --run-dir {run_dir}"
+    words = f"train tests.faults.faulty:Together --env-kwargs place=step every=20 --run-dir {run_dir}"
     words += " --num-workers 2 --num-envs-per-worker 4 --rollout 8 --algo ippo --max-env-faults 5 --env-steps 1000000"
     assert main(words.split()) == 1
     shown = "".join(capsys.readouterr())
