@@ -14,7 +14,7 @@ from sfmarl.envs.infos import EpisodeInfos
 from sfmarl.envs.leaves import all_finite
 from sfmarl.envs.rebuild import RAISED, Rebuild
 from sfmarl.envs.turns import ResumableTurns, Turn, TurnEnv
-from sfmarl.envs.vector import ObsRows, OutcomeRows, Reporting, Resumable, VectorEnv
+from sfmarl.envs.vector import Informative, ObsRows, OutcomeRows, Reporting, Resumable, VectorEnv
 from sfmarl.envs.vector_turns import TurnOutcome, TurnVectorEnv
 from sfmarl.errors import EnvFault, SfmarlError
 
@@ -185,6 +185,11 @@ class GuardedTurnEnv:
         self.spec = env.spec
         self._env, self._copy, self._rebuild = env, copy, rebuild
 
+    @property
+    def infos(self) -> EpisodeInfos | None:
+        """See `Informative`."""
+        return getattr(self._env, "infos", None)
+
     def reset(self, seed: int | None = None) -> None:
         """See `TurnEnv.reset`."""
         self._call("reset()", self._env.reset, seed)
@@ -209,7 +214,10 @@ class GuardedTurnEnv:
 
     def rebuild(self, fault: EnvFault) -> int:
         """See `RebuiltTurns`."""
+        infos = self.infos
         self._env, (seed,) = self._rebuild(self._env, [self._copy], fault)
+        if isinstance(self._env, Informative):
+            self._env.infos = infos
         return seed
 
     def generator_state(self) -> dict[str, Any] | None:
