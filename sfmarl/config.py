@@ -142,6 +142,10 @@ class Config:
     info_metrics: tuple[str, ...] = ()
     """Entries of the infos to report per episode and team: `key` (its last value), `key:sum` or `key:mean`."""
 
+    max_env_faults: int = 10
+    """Failures of environments (exceptions, NaN, wrong shapes) within 100,000 env-steps of a rollout worker after which
+    the run stops; up to then each is built anew. 0 = stop at the first."""
+
     eval_env_steps: int = 200_000
     """Environment steps between periodic evaluations; 0 = none."""
     eval_episodes: int = 40
