@@ -42,7 +42,7 @@ class LeagueConfig:
     evaluation_share: float = 0.1
     """Share of the matches in which nobody learns, between those whose payoff is least certain."""
     payoff_decay: float = 0.99
-    """Weight that earlier games of two players keep at each new one (AlphaStar: .99): who learns changes; 1 = all count."""
+    """Weight that earlier games of two players keep at each new one, since who learns changes (AlphaStar: .99)."""
     meta_strategy: str = "nash"
     """Mixture over the pool for the matchmaker `meta`: `nash` of its payoff, or a JSON file with weights of snapshots,
     a list in their order or an object by address."""

@@ -26,7 +26,7 @@ from sfmarl.workers.match_seating import LIVE
 
 def config(run_dir: Path, league: dict | None = None, **settings) -> Config:
     """Return a small league on tic-tac-toe."""
-    few = {"snapshot_env_steps": 1500, "live_snapshots": 2, "pool_size": 4}
+    few = {"snapshot_env_steps": 1500, "live_snapshots": 2, "pool_size": 4, "payoff_decay": 1.0}
     defaults = {
         "env": "native/tic_tac_toe",
         "algo": "ippo",
