@@ -26,8 +26,8 @@ from sfmarl.envs.rows import new_obs_rows, new_outcome_rows, random_actions
 from sfmarl.envs.vector import VectorEnv
 from sfmarl.memory.plane import DataPlane, PlaneSpec
 from sfmarl.workers.gather import find_ready
-from sfmarl.workers.inference import Where
 from sfmarl.workers.turns import TurnSplit
+from sfmarl.workers.waiting import InBlock
 
 
 class HalfDeadEnv(DictEnv):
@@ -153,7 +153,7 @@ def turns_run(config: Config, num_envs: int, steps: int) -> tuple[Callable[[], N
                 part.take()
                 part.release()
             for block in blocks:
-                at = Where(block).index
+                at = InBlock(block).index
                 block.action[at] = 0 if block.action_mask is None else block.action_mask[at].argmax(-1)
                 block.policy_version[at] = 1
             away += time.process_time() - start

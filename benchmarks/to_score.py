@@ -6,8 +6,9 @@
 Trains MAPPO of launch/spread_mappo.py on the native simple_spread, which is mpe2's step by step, and evaluates it
 greedily while it trains. The time to the score is the time from the start of the process until an evaluation that
 reached it was over; what follows `--` overrides settings of the training. Sample Factory does the same number of
-env-steps on mpe2's simple_spread in the settings of compare_peers.py; its rate is measured (`--sf-full`: all its steps
-are done) and its time is start to first update + agent-steps / rate. Whether it reaches the score is not asked.
+env-steps as each of these runs, on mpe2's simple_spread in the settings of compare_peers.py; its rate is measured
+(`--sf-full`: all steps of a whole run are done) and its time is start to first update + agent-steps / rate. Whether it
+reaches the score is not asked.
 Results go to results/to_score.json and .md.
 """
 
@@ -160,6 +161,7 @@ def to_score(config: Config, score: float, began: float) -> dict[str, Any]:
         "seconds_to_score": reached and reached[0],
         "env_steps_to_score": reached and reached[1],
         "seconds_of_all": clock.startup + summary["wall_seconds"],
+        "env_steps": summary["env_steps"],
         "final": summary["evaluation"]["teams"] if summary["evaluation"] else None,
         "evaluations": clock.evaluations,
     }
@@ -173,43 +175,53 @@ def peer_seconds(env_steps: int, venvs: Path, seconds: float, full: bool) -> dic
     agent_steps = env_steps * work.agents
     if full:
         with command(PEER, work, cores, venvs) as words:
-            return about | {"seconds_of_all": seconds_until(agent_steps, *words)}
+            rate = agent_steps / seconds_until(agent_steps, *words)
+        return about | {"first_update_seconds": 0.0, "agent_steps_per_second": rate, "batch": 0}
     figures = run(PEER, work, cores, venvs, WARM_UP_SECONDS, seconds)
-    rest = max(0, agent_steps - work.batch_size) / figures["agent_steps_per_second"]
-    return about | figures | {"seconds_of_all": figures["first_update_seconds"] + rest}
+    return about | figures | {"batch": work.batch_size}
+
+
+def peer_time(peer: dict[str, Any], env_steps: int) -> float:
+    """Return Sample Factory's seconds from its start until it has done `env_steps`."""
+    rest = max(0, env_steps * WORKS["spread"].agents - peer["batch"]) / peer["agent_steps_per_second"]
+    return peer["first_update_seconds"] + rest
 
 
 def table(record: dict[str, Any]) -> str:
-    """Return the comparison: a row per seed, Sample Factory's row, and the ratio of medians."""
-    peer, runs = record["peer"], record["runs"]
+    """Return the comparison: a row per seed and the median of the ratios."""
+    peer, runs, score = record["peer"], record["runs"], record["score"]
     lines = [
-        f"| | seconds to >= {record['score']:g} | env-steps by then | seconds for "
-        f"{record['settings']['env_steps']:,} env-steps | score at the end |",
-        "|---|---|---|---|---|",
+        f"| | seconds to >= {score:g} | env-steps by then | Sample Factory: seconds for as many | ratio "
+        "| seconds of all | env-steps of all | score at the end |",
+        "|---|---|---|---|---|---|---|---|",
     ]
+    ratios = []
     for run_ in runs:
         final = " ".join(f"{t['mean']:.1f} ± {t['half_width']:.1f}" for t in (run_["final"] or {}).values())
-        reached = run_["seconds_to_score"]
-        shown = "not reached | -" if reached is None else f"{reached:.1f} | {run_['env_steps_to_score']:,}"
-        lines.append(f"| sfmarl, seed {run_['seed']} | {shown} | {run_['seconds_of_all']:.1f} | {final} |")
+        reached, theirs = "not reached | -", "- | -"
+        if run_["seconds_to_score"] is not None:
+            reached = f"{run_['seconds_to_score']:.1f} | {run_['env_steps_to_score']:,}"
+            if "error" not in peer:
+                seconds = peer_time(peer, run_["env_steps_to_score"])
+                ratios.append(seconds / run_["seconds_to_score"])
+                theirs = f"{seconds:.1f} | {ratios[-1]:.1f}"
+        lines.append(
+            f"| sfmarl, seed {run_['seed']} | {reached} | {theirs} | {run_['seconds_of_all']:.1f} | "
+            f"{run_['env_steps']:,} | {final} |"
+        )
     if "error" in peer:
-        lines.append(f"| Sample Factory | failed: {peer['error'].replace('|', '/')} | | | |")
-        return "\n".join(lines)
-    lines.append(f"| {peer['system']} | - | - | {peer['seconds_of_all']:.1f} | - |")
-    to_score_, of_all = ([run_[key] for run_ in runs] for key in ("seconds_to_score", "seconds_of_all"))
-    ratio = peer["seconds_of_all"] / statistics.median(of_all)
-    lines += ["", f"Medians over seeds: all env-steps {ratio:.1f} times faster than Sample Factory;"]
-    if None in to_score_:
-        lines[-1] += f" the score was reached by {len(runs) - to_score_.count(None)} of {len(runs)} seeds."
-    else:
-        lines[-1] += f" at the score {peer['seconds_of_all'] / statistics.median(to_score_):.1f} times earlier."
-    return "\n".join(lines)
+        return "\n".join([*lines, "", f"Sample Factory failed: {peer['error'].replace('|', '/')}"])
+    summary = f"{len(ratios)} of {len(runs)} seeds reached the score"
+    if ratios:
+        summary += f"; the median of their ratios is {statistics.median(ratios):.1f}"
+    rate = f"{peer['system']}: {peer['agent_steps_per_second']:,.0f} agent-steps/s"
+    return "\n".join([*lines, "", f"{summary}. {rate}."])
 
 
 def page(record: dict[str, Any]) -> str:
     """Return the report."""
     peer = record["peer"]
-    how = "all its env-steps were done" if peer.get("full") else (
+    how = "all env-steps of a whole run were done" if peer.get("full") else (
         "start to first update + agent-steps / rate, the rate being the median of three windows"
     )  # fmt: skip
     described = [", ".join(f"{k} {v}" for k, v in peer.get(part, {}).items()) for part in ("settings", "versions")]

@@ -42,7 +42,7 @@ class LeagueConfig:
     evaluation_share: float = 0.1
     """Share of the matches in which nobody learns, between those whose payoff is least certain."""
     payoff_decay: float = 0.99
-    """Weight that earlier games of two players keep at each new one (AlphaStar: .99): who learns changes; 1 = all count."""
+    """Weight that earlier games of two players keep at each new one, since who learns changes (AlphaStar: .99)."""
     meta_strategy: str = "nash"
     """Mixture over the pool for the matchmaker `meta`: `nash` of its payoff, or a JSON file with weights of snapshots,
     a list in their order or an object by address."""
@@ -141,6 +141,10 @@ class Config:
     """Reward shaping: `name` or `module:callable`, arguments as for callbacks; empty = the reward as it is."""
     info_metrics: tuple[str, ...] = ()
     """Entries of the infos to report per episode and team: `key` (its last value), `key:sum` or `key:mean`."""
+
+    max_env_faults: int = 10
+    """Failures of environments (exceptions, NaN, wrong shapes) within 100,000 env-steps of a rollout worker after which
+    the run stops; up to then each is built anew. 0 = stop at the first."""
 
     eval_env_steps: int = 200_000
     """Environment steps between periodic evaluations; 0 = none."""

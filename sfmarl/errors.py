@@ -24,6 +24,15 @@ class RunError(SfmarlError):
     exit_code = 1
 
 
+class EnvFault(RunError):
+    """An environment failed or did not keep to its spaces; `__cause__` is what it raised, if it raised anything."""
+
+    def __init__(self, message: str, copy: int = 0) -> None:
+        """`copy` is the environment's number in its split; 0 where all copies are one object."""
+        super().__init__(message)
+        self.copy = copy
+
+
 class UserCodeError(RunError):
     """Code of the user's (a callback, a reward, a metric) raised; `__cause__` is what it raised."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,9 +11,11 @@ import numpy as np
 from sfmarl.envs.aec_state import state_holder
 from sfmarl.envs.codec import CodecError, write_mask
 from sfmarl.envs.infos import EpisodeInfos
+from sfmarl.envs.leaves import require_finite
 from sfmarl.envs.probe import TeamCodec
+from sfmarl.envs.rebuild import RAISED, Rebuild
 from sfmarl.envs.turns import Turn
-from sfmarl.errors import RunError
+from sfmarl.errors import EnvFault
 from sfmarl.seeding import generator_state, numpy_generator, restore_generator
 from sfmarl.specs import EnvSpec
 
@@ -27,18 +30,28 @@ class AecTurnEnv:
     that is flagged both ways counts as terminated; so does one that is cut off without a final observation to
     bootstrap from. An agent that appears again after its life is over begins a new one.
 
-    Every method raises RunError when the environment fails or does not keep to its spaces.
+    Every method raises EnvFault when the environment fails or does not keep to its spaces.
     """
 
     def __init__(
-        self, env: Any, copy: int, spec: EnvSpec, codecs: Sequence[TeamCodec], infos: EpisodeInfos | None = None
+        self,
+        env: Any,
+        copy: int,
+        spec: EnvSpec,
+        codecs: Sequence[TeamCodec],
+        infos: EpisodeInfos | None = None,
+        rebuild: Rebuild | None = None,
     ) -> None:
-        """`copy` is the environment's number among its likes, all of which are shown to the same `infos`."""
+        """`copy` is the environment's number among its likes, all of which are shown to the same `infos`.
+
+        `rebuild` is asked for its successor once it failed.
+        """
         self.spec = spec
         self.infos = infos
         """See `Informative`."""
         self._env = env
         self._copy = copy
+        self._rebuild = rebuild
         self._seats = {
             agent: (seat, index, codecs[seat])
             for seat, team in enumerate(spec.teams)
@@ -60,7 +73,7 @@ class AecTurnEnv:
         """See `TurnEnv.reset`."""
         self._idle = 0 if self._step or not self._episode else self._idle + 1
         if self._idle == MAX_IDLE_EPISODES:
-            raise RunError(f"{self._where()}: {self._idle} episodes in a row ended before any agent could act")
+            raise self._fault(f"{self._idle} episodes in a row ended before any agent could act")
         self._episode += 1
         self._step = 0
         self._turn = None
@@ -74,7 +87,7 @@ class AecTurnEnv:
                 # only now, because seeding may make a new generator
                 if generator is not None and restore_generator(generator, self._restored):
                     self._env.reset()
-        except Exception as error:
+        except RAISED as error:
             raise self._failure("reset()", error) from error
         self._holder = state_holder(self._env)
 
@@ -98,13 +111,13 @@ class AecTurnEnv:
                     return None
                 agent = env.agent_selection
                 self._raw, reward, terminated, truncated, self._info = env.last()
-        except Exception as error:
+        except RAISED as error:
             raise self._failure("last()", error) from error
         try:
             seat, index, self._codec = self._seats[agent]
-        except KeyError:
-            raise RunError(
-                f"{self._where()}: it is the turn of {agent!r}, which is not in possible_agents "
+        except (KeyError, TypeError):
+            raise self._fault(
+                f"it is the turn of {agent!r}, which is not in possible_agents "
                 f"({', '.join(map(str, self._seats))}); name every agent that can appear there"
             ) from None
         self._agent = agent
@@ -112,6 +125,8 @@ class AecTurnEnv:
             self.infos.note(self._copy, {agent: self._info}, self._where)
         if type(reward) is not float and type(reward) is not int:
             reward = self._number(reward)
+        if not math.isfinite(reward):
+            raise self._fault(f"agent {self._agent!r}: reward: expected a finite number, got {reward}")
         if terminated or truncated:
             over = bool(terminated) or self._raw is None
             self._turn = Turn(seat, index, reward, over, not over)
@@ -131,11 +146,12 @@ class AecTurnEnv:
                 elif not write_mask(codec.mask_of(self._raw, self._info), action_mask, codec.action.spec):
                     raise CodecError("its action mask leaves no legal action")
         except CodecError as error:
-            raise RunError(f"{self._where()}: agent {self._agent!r}: observation: {error}") from error
+            raise self._fault(f"agent {self._agent!r}: observation: {error}") from error
         if state is not None:
             try:
                 state[...] = np.asarray(self._env.state(), np.float32).reshape(self.spec.state_shape)
-            except Exception as error:
+                require_finite(state, state.ndim)
+            except RAISED as error:
                 raise self._failure("state()", error) from error
 
     def act(self, action: np.ndarray | None) -> None:
@@ -147,14 +163,23 @@ class AecTurnEnv:
             self._step += 1
         try:
             self._env.step(move)
-        except Exception as error:
+        except RAISED as error:
             raise self._failure(f"step({move!r:.200}) of {self._agent!r}", error) from error
+
+    def rebuild(self, fault: EnvFault) -> int:
+        """See `RebuiltTurns`."""
+        if self._rebuild is None:
+            raise fault
+        self._env, (self._seed,) = self._rebuild(self._env, [self._copy], fault)
+        self._episode = self._step = self._idle = 0
+        self._turn = self._restored = None
+        return self._seed
 
     def render(self) -> Any:
         """Return a frame: uint8 [height, width, 3], or None where it draws to a window or not at all."""
         try:
             return self._env.render()
-        except Exception as error:
+        except RAISED as error:
             raise self._failure("render()", error) from error
 
     def generator_state(self) -> dict[str, Any] | None:
@@ -170,19 +195,20 @@ class AecTurnEnv:
         """Close the environment."""
         try:
             self._env.close()
-        except Exception as error:
+        except RAISED as error:
             raise self._failure("close()", error) from error
 
     def _number(self, reward: Any) -> float:
         try:
             return float(np.asarray(reward, np.float64).reshape(()))
         except (TypeError, ValueError) as error:
-            raise RunError(
-                f"{self._where()}: agent {self._agent!r}: reward: expected a number, got {reward!r:.200}"
-            ) from error
+            raise self._fault(f"agent {self._agent!r}: reward: expected a number, got {reward!r:.200}") from error
 
     def _where(self) -> str:
         return f"{self.spec.env}, copy {self._copy} (seed {self._seed}), episode {self._episode}, step {self._step}"
 
-    def _failure(self, what: str, error: Exception) -> RunError:
-        return RunError(f"{self._where()}: {what} raised {type(error).__name__}: {error}")
+    def _fault(self, message: str) -> EnvFault:
+        return EnvFault(f"{self._where()}: {message}", self._copy)
+
+    def _failure(self, what: str, error: BaseException) -> EnvFault:
+        return self._fault(f"{what} raised {type(error).__name__}: {error}")

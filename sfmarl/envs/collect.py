@@ -12,7 +12,7 @@ from sfmarl.envs.codec import MASK_KEY, CodecError, illegal_rows, write_masks
 from sfmarl.envs.leaves import all_finite
 from sfmarl.envs.probe import TeamCodec
 from sfmarl.envs.vector import ObsRows, OutcomeRows
-from sfmarl.errors import RunError
+from sfmarl.errors import EnvFault
 from sfmarl.specs import AgentId
 
 Cells = tuple[Sequence[int], Sequence[int]]
@@ -37,7 +37,7 @@ class Answer(NamedTuple):
 class TeamRows:
     """Rows of one team for one call of `reset` or `step`.
 
-    Every method raises RunError for the first observation, mask or reward that does not fit its space.
+    Every method raises EnvFault for the first observation, mask or reward that does not fit its space.
     """
 
     __slots__ = (
@@ -153,6 +153,16 @@ class TeamRows:
         if self._masks:
             out.action_mask[self._masks_at] = self._legal(self._masks, lambda: self._masks_at)
 
+    def drop(self, e: int) -> None:
+        """Forget what was taken of one env, which failed. Its rows mean nothing."""
+        self._at, (self._raws,) = _without(e, self._at, self._raws)
+        self._masks_at, (self._masks,) = _without(e, self._masks_at, self._masks)
+        self._empty, _ = _without(e, self._empty)
+        self._carried = [env for env in self._carried if env != e]
+        lists = (self._seen, self._paid, *([self._told] if self._told else []))
+        self._living, (self._seen, self._paid, *told) = _without(e, self._living, *lists)
+        self._told = told[0] if told else []
+
     def write_quiet(self, quiet: list[int], seen: Sequence[Any], paid: Sequence[float], told: Sequence[Any]) -> None:
         """Write envs in which every agent lived on.
 
@@ -210,7 +220,8 @@ class TeamRows:
             codec.write(raws, observed)
         except CodecError as error:
             self._blame(raws, cells, codec.one, "observation: ")
-            raise RunError(f"{self._where(cells()[0][0])}: observations: {error}") from error
+            first = cells()[0][0]
+            raise EnvFault(f"{self._where(first)}: observations: {error}", first) from error
 
     def _legal(self, masks: Sequence[Any], cells: CellsOf) -> np.ndarray:
         """Return masks as bool [n, actions]."""
@@ -220,7 +231,8 @@ class TeamRows:
             write_masks(masks, legal, action)
         except CodecError as error:
             self._blame(masks, cells, lambda raw: write_masks([raw], legal[:1], action), "")
-            raise RunError(f"{self._where(cells()[0][0])}: action masks: {error}") from error
+            first = cells()[0][0]
+            raise EnvFault(f"{self._where(first)}: action masks: {error}", first) from error
         if (bad := illegal_rows(legal, action.nvec)).any():
             first = int(bad.argmax())
             raise self._error(
@@ -244,7 +256,7 @@ class TeamRows:
         return numbers
 
     def _blame(self, values: Sequence[Any], cells: CellsOf, read: Callable[[Any], Any], what: str) -> list[Any]:
-        """Return `read` of each value; RunError naming the agent of the first that it rejects."""
+        """Return `read` of each value; EnvFault naming the agent of the first that it rejects."""
         done = []
         for i, value in enumerate(values):
             try:
@@ -253,9 +265,17 @@ class TeamRows:
                 raise self._error(cells, i, f"{what}{error}") from error
         return done
 
-    def _error(self, cells: CellsOf, i: int, message: str) -> RunError:
+    def _error(self, cells: CellsOf, i: int, message: str) -> EnvFault:
         envs, columns = cells()
-        return RunError(f"{self._where(envs[i])}: agent {self._agents[columns[i]]!r}: {message}")
+        e = int(envs[i])
+        return EnvFault(f"{self._where(e)}: agent {self._agents[columns[i]]!r}: {message}", e)
+
+
+def _without(e: int, cells: Cells, *values: list[Any]) -> tuple[tuple[list[int], list[int]], list[list[Any]]]:
+    """Return cells, and the lists that go with them, without those of env `e`."""
+    kept = [i for i, env in enumerate(cells[0]) if env != e]
+    envs, columns, *others = ([of[i] for i in kept] for of in (*cells, *values))
+    return (envs, columns), others
 
 
 def _number(reward: Any) -> np.ndarray:

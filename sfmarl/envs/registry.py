@@ -5,16 +5,19 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from sfmarl.config import Config
 from sfmarl.envs.adapters import examples
 from sfmarl.envs.aec import AecTurnEnv
+from sfmarl.envs.guards import GuardedTurnEnv, guard_vector
 from sfmarl.envs.infos import OUTCOME, EpisodeInfos, InfoMetric, parse_info_metrics, with_outcome
 from sfmarl.envs.mpe import SCENARIOS
 from sfmarl.envs.parallel import ParallelVectorEnv
 from sfmarl.envs.probe import Probe, probe
 from sfmarl.envs.probe_turns import probe_turns
+from sfmarl.envs.rebuild import RAISED, Rebuild, Rebuilder
 from sfmarl.envs.resolve import Factory, pettingzoo_extra, pettingzoo_ids, resolve, sibling_modules
 from sfmarl.envs.turn_copy import TurnCopy
 from sfmarl.envs.turns import TurnEnv
@@ -60,9 +63,8 @@ def load_spec(config: Config) -> EnvSpec:
     factory = resolve(config.env, ENVS)
     if factory.is_vector:
         env = _build_vector(factory, config, 1, [0])
-        spec = env.spec
-        env.close()
-        return spec
+        _close(config, env)
+        return env.spec
     return probe_env(config).spec
 
 
@@ -84,10 +86,7 @@ def probe_env(config: Config) -> Probe:
         with contextlib.suppress(Exception):
             env.close()
         raise
-    try:
-        env.close()
-    except Exception as error:
-        raise UsageError(f"{config.env} failed in close(): {error!r}") from error
+    _close(config, env)
     return found
 
 
@@ -103,21 +102,32 @@ def make_env(config: Config, render_mode: str | None = None) -> Any:
 
 
 def make_envs(
-    config: Config, num_envs: int, seeds: Sequence[int], render_mode: str | None = None, found: Probe | None = None
+    config: Config,
+    num_envs: int,
+    seeds: Sequence[int],
+    render_mode: str | None = None,
+    found: Probe | None = None,
+    rebuilder: Rebuilder | None = None,
 ) -> VectorEnv | TurnVectorEnv | list[TurnEnv]:
     """Return `num_envs` copies of the environment of `config` as the data plane steps them.
 
     All agents act at once: one VectorEnv; agents take turns in a native game: one TurnVectorEnv. `seeds[e]` goes to the
     first reset of copy e, later resets continue its own random stream. Agents take turns in other environments: a list
     of TurnEnvs, whose first resets the caller gives their seeds. `render_mode` goes to the constructor; `found` is what
-    `probe_env` said, if somebody has asked it before. Raises UsageError like `load_spec`, RunError when a further copy
+    `probe_env` said, if somebody has asked it before. With a `rebuilder` environments that fail are replaced
+    (`Rebuilt`, `RebuiltTurns`), without it they raise. Raises UsageError like `load_spec`, RunError when a further copy
     cannot be built.
     """
     if len(seeds) != num_envs:
         raise ValueError(f"{num_envs} envs need as many seeds, got {len(seeds)}")
     factory = resolve(config.env, ENVS)
     if factory.is_vector:
-        return _build_vector(factory, config, num_envs, list(seeds), render_mode)
+
+        def build(seeds: list[int]) -> VectorEnv | TurnVectorEnv:
+            return _build_vector(factory, config, num_envs, seeds, render_mode)
+
+        env = build(list(seeds))
+        return env if rebuilder is None else guard_vector(env, partial(rebuilder.rebuild, build))
     found = found or probe_env(config)
     wanted = parse_info_metrics(config.info_metrics)
     if wanted and not found.codecs:
@@ -126,13 +136,17 @@ def make_envs(
         wanted = with_outcome(wanted)
     infos = EpisodeInfos(wanted, found.spec, num_envs) if wanted else None
     envs = _copies(factory, config, num_envs, render_mode)
+    rebuild: Rebuild | None = None
+    if rebuilder is not None:
+        kwargs = _kwargs(config, render_mode)
+        rebuild = partial(rebuilder.rebuild, lambda _: factory.make(kwargs, RunError, config.frame_stack))
     if not found.spec.turn_based:
-        return ParallelVectorEnv(envs, list(seeds), found.spec, found.codecs, infos)
+        return ParallelVectorEnv(envs, list(seeds), found.spec, found.codecs, infos, rebuild)
     if found.codecs:
-        return [AecTurnEnv(env, copy, found.spec, found.codecs, infos) for copy, env in enumerate(envs)]
+        return [AecTurnEnv(env, copy, found.spec, found.codecs, infos, rebuild) for copy, env in enumerate(envs)]
     for env in envs:
         env.spec = found.spec
-    return envs
+    return envs if rebuild is None else [GuardedTurnEnv(env, copy, rebuild) for copy, env in enumerate(envs)]
 
 
 def make_vector_env(
@@ -155,6 +169,14 @@ def make_turn_envs(config: Config, num_envs: int, found: Probe | None = None) ->
         envs.close()
         raise UsageError(f"{config.env} is not turn-based: all its agents act at once")
     return envs
+
+
+def _close(config: Config, env: Any) -> None:
+    """Close what was only looked at. Raises UsageError."""
+    try:
+        env.close()
+    except RAISED as error:
+        raise UsageError(f"{config.env} failed in close(): {error!r}") from error
 
 
 def _copies(factory: Factory, config: Config, num_envs: int, render_mode: str | None) -> list[Any]:

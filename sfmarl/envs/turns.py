@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
+from sfmarl.errors import EnvFault
 from sfmarl.specs import EnvSpec
 
 
@@ -52,6 +53,18 @@ class TurnEnv(Protocol):
 
     def close(self) -> None:
         """Release whatever the environment holds."""
+        ...
+
+
+@runtime_checkable
+class RebuiltTurns(Protocol):
+    """What a `TurnEnv` offers that can be replaced once one of its methods raised EnvFault (envs/rebuild.py)."""
+
+    def rebuild(self, fault: EnvFault) -> int:
+        """Put its successor in its place and return the seed of that one's first reset.
+
+        Raises RunError when it must not be replaced.
+        """
         ...
 
 

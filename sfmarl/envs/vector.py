@@ -105,6 +105,15 @@ class Resumable(Protocol):
 
 
 @runtime_checkable
+class Rebuilt(Protocol):
+    """What a `VectorEnv` offers that replaces environments which fail (envs/rebuild.py) and goes on."""
+
+    failed: list[int]
+    """After `step`: the envs among those running that were replaced; they have to be reset, they have not `ended`, and
+    what was written of them means nothing. After `reset`: envs that were not to be reset and yet were replaced."""
+
+
+@runtime_checkable
 class Informative(Protocol):
     """What a `VectorEnv` offers whose environments answer with infos (`info_metrics`)."""
 

@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from sfmarl.config import Config
+from sfmarl.envs.rebuild import RAISED
 from sfmarl.envs.registry import load_spec
 from sfmarl.envs.script import ScriptedPlayer
-from sfmarl.errors import UsageError
+from sfmarl.errors import RunError, SfmarlError, UsageError
 from sfmarl.evaluation.animation import write_gif
 from sfmarl.evaluation.evaluator import Evaluator, Player, Stopped
 from sfmarl.evaluation.policy import JointPolicy, load_policy
@@ -122,11 +123,17 @@ def evaluate_checkpoint(
 ) -> Evaluation:
     """Evaluate one checkpoint directory on the environment of `config`; `stop` as in `evaluate`.
 
-    Raises RunError when the checkpoint is damaged, Stopped when `stop` says so.
+    Raises RunError when the checkpoint is damaged or the environment fails, Stopped when `stop` says so.
     """
     policy = JointPolicy(Checkpoint(checkpoint), seed=seed)
     players = policy.by_team | (scripted_teams(config, load_spec(config), seed) if config.players else {})
-    return evaluate(config, players, episodes, seed, greedy, checkpoint=policy.checkpoint.path.name, stop=stop)
+    try:
+        return evaluate(config, players, episodes, seed, greedy, checkpoint=policy.checkpoint.path.name, stop=stop)
+    except (SfmarlError, Stopped):
+        raise
+    except RAISED as error:
+        # a native environment raises what it likes
+        raise RunError(f"{config.env} raised {type(error).__name__}: {error}") from error
 
 
 def _to_stderr(text: str) -> None:

@@ -49,6 +49,7 @@ class VectorTurnArena:
                 actions.append(seat.act(envs, greedy))
         moved = np.concatenate(movers)
         outcome = self.env.act(moved, np.concatenate(actions))
+        self.episodes.add_steps(moved)
         self.episodes.add_turns(moved, outcome.reward)
         ended = np.zeros(len(running), bool)
         ended[moved] = outcome.terminated | outcome.truncated

@@ -14,7 +14,7 @@ INFERENCE_TIMES = ("wait", "weights", "gather", "forward", "scatter")
 LEARNER_TIMES = ("wait", "gather", "update", "publish")
 """Categories of the time breakdown, per role, in seconds since the start."""
 
-ROLLOUT_COUNTS = ("env_steps", "agent_steps", "episodes", "split_steps")
+ROLLOUT_COUNTS = ("env_steps", "agent_steps", "episodes", "split_steps", "env_faults")
 INFERENCE_COUNTS = ("forwards", "rows")
 LEARNER_COUNTS = ("updates", "agent_steps", "rows", "dropped_slots")
 """Counters per role, since the start of the run (they outlive a worker's restart)."""

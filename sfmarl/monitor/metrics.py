@@ -69,6 +69,7 @@ METRICS: dict[str, Metric] = {
     "episodes": Metric("episodes", "episodes ended since the run began"),
     "info/<key>/<team>": Metric("1", "mean over episodes of an entry of the infos (Config.info_metrics)"),
     "eval/info/<key>/<team>": Metric("1", "evaluation: the same"),
+    "env/faults": Metric("1", "faults of environments since the run began (Config.max_env_faults)"),
     "league/pool_size": Metric("snapshots", "entries of the pool, duplicates included"),
     "league/cache_hits": Metric("snapshots", "snapshots that a new match table wanted and that were live already"),
     "league/cache_misses": Metric("snapshots", "snapshots that were brought live since the run was started or resumed"),

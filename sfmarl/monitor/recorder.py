@@ -89,6 +89,11 @@ class Recorder:
         return int(self._words.counts["rollout"][:, ROLLOUT_COUNTS.index("agent_steps")].sum())
 
     @property
+    def env_faults(self) -> int:
+        """Failures of environments since the start of the run."""
+        return int(self._words.counts["rollout"][:, ROLLOUT_COUNTS.index("env_faults")].sum())
+
+    @property
     def wall_seconds(self) -> float:
         """Seconds of training since the start of the run, earlier sittings included."""
         return self._past_seconds + time.monotonic() - self._start
@@ -132,6 +137,7 @@ class Recorder:
             "throughput/updates_per_second": learner["updates"] / seconds,
             "throughput/samples_times_epochs_per_second": self._passes() / seconds,
             "learner/dropped_slots": learner["dropped_slots"],
+            "env/faults": counts["rollout"]["env_faults"],
             **self.bottleneck.scalars(),
             **self.episodes.collect(),
         }

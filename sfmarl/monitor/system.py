@@ -57,6 +57,18 @@ class SystemSampler:
         self._poll_gpu()
         return {"system/cpu_percent": cpu, "system/ram_gib": memory / _GIB, **self._gpu}
 
+    @property
+    def memory(self) -> dict[int, float]:
+        """Process id -> bytes, as last measured (a page that n processes share counts 1/n)."""
+        return {pid: size for pid, size in self._memory.items() if pid in self._processes}
+
+    def name(self, pid: int) -> str:
+        """Return a sampled process's name as `top` shows it."""
+        try:
+            return self._processes[pid].name()
+        except (KeyError, psutil.Error):
+            return "a process"
+
     def close(self) -> None:
         """End a driver query that is still under way."""
         if self._query:

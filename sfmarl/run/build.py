@@ -28,6 +28,7 @@ from sfmarl.models.bank import WeightBank
 from sfmarl.run.plan import RunPlan
 from sfmarl.seeding import seed_for
 from sfmarl.storage.kept_batch import keep_batch
+from sfmarl.workers.faults import EnvFaults, SplitFaults
 from sfmarl.workers.inference import InferenceWorker
 from sfmarl.workers.learner import LearnerWorker
 from sfmarl.workers.lockstep import LockstepSplit
@@ -63,12 +64,16 @@ def build_rollout(
     while words.acknowledged[index] != generation and not words.stopping:
         sleep(0.001)
     splits: list[Split] = []
+    faults = EnvFaults(
+        index, config.max_env_faults, words.counts["rollout"][index], partial(report, "warning"), config.run_dir
+    )
     for split in range(spec.splits):
         path = (plan.start_env_steps, index, split)
         seeds = [seed_for(config.seed, "env", *path, e, generation) for e in range(spec.envs_per_split)]
         blocks = plane.blocks(worker=index, split=split)
         _tidy(blocks, plan.sync)
-        envs = make_envs(config, spec.envs_per_split, seeds)
+        rebuilder = SplitFaults(faults, config.seed, *path, generation)
+        envs = make_envs(config, spec.envs_per_split, seeds, rebuilder=rebuilder)
         scripts = _scripts(plan, index, split)
         seating = _seating(plan, plane, blocks, seeds[0])
         shaping = [Shaping(config.reward, block) for block in blocks] if config.reward else []

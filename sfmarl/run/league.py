@@ -28,7 +28,7 @@ from sfmarl.league.store import FOLDER, DirectoryStore
 from sfmarl.memory.match_table import EMPTY, Matches
 from sfmarl.memory.plane import DataPlane
 from sfmarl.monitor.episodes import Episodes
-from sfmarl.run.league_opponents import Opponents, restricted
+from sfmarl.run.league_opponents import Pairing, restricted
 from sfmarl.run.league_results import Results
 from sfmarl.run.league_seeds import seed_store
 from sfmarl.run.live_snapshots import LiveSnapshots
@@ -91,7 +91,7 @@ class League:
         self._named: dict[str, set[str]] = {}
         teams = plan.env.teams
         self.results = Results(settings, len(teams), len(teams[0].agents))
-        self.opponents = Opponents(settings, self.roles, matchmaker, self.pool, self.results)
+        self.pairing = Pairing(settings, self.roles, matchmaker, self.pool, self.results)
         self.live = LiveSnapshots(plane, self._weights_of, partial(address_of, plan.architecture))
         self._address: dict[int, str] = {}
         self._parents: list[str | None] = [None] * len(self.names)
@@ -116,7 +116,7 @@ class League:
         self._next_refresh = env_steps + min(REFRESH_ENV_STEPS, self.settings.snapshot_env_steps)
         for player, role in enumerate(self.roles):
             # copy first, then reset: what is frozen is what has learned
-            due = role.ready(self.opponents.view(player), env_steps)
+            due = role.ready(self.pairing.view(player), env_steps)
             if due and self._snapshot_or_wait(player, env_steps) is not None and role.frozen(env_steps):
                 self._begin_anew(player)
         self._refresh()
@@ -182,8 +182,8 @@ class League:
     def _refresh(self) -> None:
         """Bring live what is wanted most and publish whom everybody meets."""
         spec, entries = self._plane.spec.table, self.pool.entries
-        wanted = self.opponents.wanted()
-        self._bring_live(entries, wanted[:, : len(entries)].mean(axis=0) + self.opponents.curiosity)
+        wanted = self.pairing.wanted()
+        self._bring_live(entries, wanted[:, : len(entries)].mean(axis=0) + self.pairing.curiosity)
         probability = np.zeros((spec.learning, spec.columns))
         number = np.full(spec.columns, EMPTY)
         columns = self.live.columns
@@ -220,7 +220,7 @@ class League:
         spec = self._plane.spec.table
         column = {name: spec.column_of_learning(player) for player, name in enumerate(self.names)}
         column |= {call: spec.column_of_script(script) for script, call in enumerate(self.settings.scripts)}
-        return self.opponents.evaluations(column | live, min(EVALUATION_MATCHES, spec.evaluations))
+        return self.pairing.evaluations(column | live, min(EVALUATION_MATCHES, spec.evaluations))
 
     def _key(self, identity: int) -> str:
         if identity >= 0:

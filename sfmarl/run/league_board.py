@@ -83,7 +83,7 @@ class Standing:
         met = {}
         for player, name in enumerate(league.names):
             met[name] = shares = np.zeros(len(found))
-            for key, probability in league.opponents.latest(player).items():
+            for key, probability in league.pairing.latest(player).items():
                 if key in places:  # what was evicted since is met no more
                     shares[places[key]] += probability
         elo = results.elo

@@ -5,6 +5,7 @@ pool, results --View--> Role, Matchmaker --> distribution over opponents
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -12,13 +13,14 @@ import numpy as np
 from sfmarl.config import LeagueConfig
 from sfmarl.league.matchmakers import Matchmaker
 from sfmarl.league.meta import make_meta_strategy
+from sfmarl.league.payoff import Cell
 from sfmarl.league.pool import SnapshotPool
 from sfmarl.league.roles import Role
 from sfmarl.league.view import LivePlayer, View, view
 from sfmarl.run.league_results import Results
 
 
-class Opponents:
+class Pairing:
     """What the learning players see, and what their roles make of it. It decides nothing that lasts."""
 
     def __init__(
@@ -85,12 +87,15 @@ class Opponents:
         return chosen
 
     def evaluations(self, columns: Mapping[str, int], count: int) -> np.ndarray:
-        """Return the `count` least certain kinds of match, [m, seats] columns, among players that can play now.
+        """Return `count` kinds of match, [m, seats] columns, among players that can play now: key -> column.
 
-        `columns` is key -> column of the match table.
+        Up to half of them have learning players against scripts, which nobody meets otherwise and whose results age;
+        the others are the least certain ones.
         """
-        payoff = self._results.payoff
-        cells = payoff.least_certain(list(columns), count)
+        payoff, settings = self._results.payoff, self._settings
+        against = itertools.product(settings.roles, settings.scripts, range(payoff.seats))
+        cells = [Cell(*cell) for cell in against if {*cell[:2]} <= columns.keys()][: count // 2]
+        cells += payoff.least_certain(list(columns), count - len(cells))
         matches = np.array([[columns[cell.column]] * payoff.seats for cell in cells], np.int64)
         for match, cell in zip(matches, cells, strict=True):
             match[cell.seat] = columns[cell.row]

@@ -28,7 +28,7 @@ def scalars(league: League) -> dict[str, float]:
             if games:
                 found[f"league/{name}/win_rate_{label}"] = float(rate)
         found[f"league/{name}/elo"] = results.elo.ratings[name]
-        met = league.opponents.latest(player)
+        met = league.pairing.latest(player)
         found[f"league/{name}/self_play"] = met[name]
         found[f"league/{name}/effective_opponents"] = _effective(np.array([*met.values()]))
     return found

@@ -53,6 +53,7 @@ from sfmarl.storage.config_file import read_config, write_config
 from sfmarl.storage.durable import replace_file
 from sfmarl.storage.lock import locked, make_run_dir
 from sfmarl.user_code import absolute, being_imported, import_user_code
+from sfmarl.workers.faults import FILE as ENV_FAULTS_FILE
 
 
 @dataclass(frozen=True)
@@ -256,7 +257,7 @@ def _run(
 
 def _restore_counters(words: Any, past: dict[str, Any]) -> None:
     for role, totals in past.get("counts", {}).items():
-        words.counts[role][0] = totals
+        words.counts[role][0, : len(totals)] = totals  # counters that came later are at the end
 
 
 @contextmanager
@@ -299,6 +300,8 @@ def _closing(summary: dict[str, Any], run_dir: Path) -> str:
         f"{summary['stopped_by']} after {summary['env_steps']:,} env-steps, {summary['agent_steps']:,} agent-steps, "
         f"{summary['wall_seconds']:.0f} s ({summary['agent_steps_per_second']:,.0f} agent-steps/s)"
     ]
+    if faults := summary["env_faults"]:
+        lines.append(f"environments failed {faults:,} times, and were replaced: {run_dir / ENV_FAULTS_FILE}")
     evaluation = summary["evaluation"]
     for team in evaluation["teams"].values() if evaluation else ():
         how = f"{evaluation['episodes']} episodes, greedy, {evaluation['env_version']}"

@@ -12,11 +12,13 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
+import psutil
 
 from sfmarl.envs.infos import parse_info_metrics
 from sfmarl.errors import RunError
 from sfmarl.monitor.console import Console
 from sfmarl.monitor.episodes import Episodes
+from sfmarl.monitor.growth import GrowthWatch
 from sfmarl.monitor.metrics import MetricsWriter
 from sfmarl.monitor.record_files import Late
 from sfmarl.monitor.recorder import Recorder
@@ -60,6 +62,7 @@ class Training:
         self._plan, self._config = plan, plan.config
         self._crew, self._recorder, self._writer, self._console = crew, recorder, writer, console
         self._system = SystemSampler(plan.device)
+        self._growth = GrowthWatch()
         self._callbacks = callbacks
         self._stop = stop
         self._league = league
@@ -184,6 +187,8 @@ class Training:
 
     def _record(self, last: bool = False) -> None:
         scalars = self._recorder.record() | self._system.sample(self._crew.pids())
+        for growth in self._growth.look(time.monotonic(), self._system.memory):
+            self._warn(growth.sentence(self._system.name(growth.pid), psutil.virtual_memory().available))
         if self._league is not None:
             scalars |= league_report.scalars(self._league)
         scalars |= self._callbacks.record(scalars)
@@ -232,6 +237,7 @@ class Training:
             "env_steps": recorder.env_steps,
             "agent_steps": recorder.agent_steps,
             "episodes": recorder.episodes.episodes,
+            "env_faults": recorder.env_faults,
             "wall_seconds": self._start_wall + seconds,
             "agent_steps_per_second": (recorder.agent_steps - self._start_steps[1]) / seconds,
             "env_steps_per_second": (recorder.env_steps - self._start_steps[0]) / seconds,

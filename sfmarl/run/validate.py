@@ -42,6 +42,7 @@ _AT_LEAST: dict[str, float] = {
     "max_restarts": 0,
     "hang_seconds": 0,
     "max_skipped_updates": 0,
+    "max_env_faults": 0,
 }
 _AT_MOST: dict[str, int] = {
     "frame_stack": 1_000,

@@ -76,13 +76,12 @@ class EpisodeLog:
         """Add one agent's shaped reward of one env (turn-based environments)."""
         self._shaped[env, agent] += reward
 
-    def add_steps(self, envs: list[int]) -> None:
+    def add_steps(self, envs: list[int] | np.ndarray) -> None:
         """Count one step of each of `envs` (turn-based environments)."""
         self._lengths[envs] += 1
 
     def add_turns(self, envs: np.ndarray, rewards: np.ndarray) -> None:
-        """Add one turn of each of `envs` int64 [n] and what it earned all agents, [n, agents]."""
-        self._lengths[envs] += 1
+        """Add what one turn of each of `envs` int64 [n] earned all agents, [n, agents]."""
         self._returns[envs] += rewards
 
     def add_turns_shaped(self, envs: np.ndarray, rewards: np.ndarray) -> None:
@@ -99,6 +98,17 @@ class EpisodeLog:
         self._lengths[envs] = 0
         if self._shaped is not None:
             self._shaped[envs] = 0
+
+    def drop(self, envs: np.ndarray | list[int]) -> np.ndarray:
+        """Forget the running episodes of `envs`, which will never end; return their lengths so far, int64 [n]."""
+        lengths = self._lengths[envs]
+        self._returns[envs] = 0
+        self._lengths[envs] = 0
+        if self._shaped is not None:
+            self._shaped[envs] = 0
+        if self._infos is not None:
+            self._infos.take(envs)
+        return lengths
 
     def drain(self) -> Finished | None:
         """Return the episodes that ended since the last call; None when there are none."""

@@ -34,6 +34,10 @@ class Ghosts:
         self._dead &= ~block.active[ring, step + 1]  # born again: it acts for its return itself
         block.in_return[ring, step + 1] = self._dead
 
+    def forget(self, envs: np.ndarray) -> None:
+        """Take note that the episodes of `envs` broke off."""
+        self._dead[envs] = False
+
     def enter(self, ring: int) -> None:
         """Write the first row of a slot that was just claimed."""
         self._block.in_return[ring, 0] = self._dead

@@ -138,13 +138,41 @@ class LaneArrays:
         now = at - self._behind[lanes]
         self._reward[now] = reward
         self._truncated[now] = True
-        self._pad(lanes, self._step[lanes] + 1, count=1)
+        # the phantom's row, and the one behind it: nothing may follow in this slot
+        self._pad(lanes, self._step[lanes] + 1, count=2)
         self._look(lanes, look)
         if (mask := self._seen[1]) is not None:
             # nobody acts on it
             mask[: len(lanes)] = True
         self._write(at + self._lanes, slice(len(lanes)))
         self._advance(lanes, at, 2)
+
+    def give_up(self, lanes: np.ndarray) -> int:
+        """Take back the lanes' open steps, since their environments failed; return how many had been answered.
+
+        Their rows become the phantom steps of lives that were truncated at the step before.
+        """
+        self._fresh[lanes] = True
+        lanes = lanes[self.is_open[lanes]]
+        if not lanes.size:
+            return 0
+        at, step = self._at[lanes], self._step[lanes]
+        now = at - self._behind[lanes]
+        lived_on = (step > 0) & ~self._is_first[at]
+        self._truncated[now[lived_on] - self._lanes] = True
+        self._reward[now] = 0
+        self._active[at] = self._is_first[at] = self._terminated[now] = self._truncated[now] = False
+        if self._mask is not None:
+            self._mask[at] = True
+        waiting = self.block.wants_action[lanes]
+        for flat in (self._action, self._log_prob):
+            flat[now[waiting]] = 0
+        self._version[now[waiting]] = -1
+        self.block.wants_action[lanes] = False
+        if np.count_nonzero(last := step + 1 == self._steps):
+            self._pad(lanes[last], step[last] + 1)
+        self._step_on(lanes, at, 1)
+        return int(np.count_nonzero(~waiting))
 
     def close_short(self, lanes: np.ndarray) -> None:
         """Publish the lanes' slots as they are, the rest inactive. Steps whose outcome is not known are given up.
@@ -215,6 +243,9 @@ class LaneArrays:
         if self._on_close is not None:
             for lane in lanes.tolist():
                 self._on_close(lane, int(self._ring[lane]), int(self._step[lane]))
+        return self._step_on(lanes, at, steps)
+
+    def _step_on(self, lanes: np.ndarray, at: np.ndarray, steps: int) -> np.ndarray | None:
         self.is_open[lanes] = False
         self._at[lanes] = at + steps * self._lanes
         step = self._step[lanes] + steps

@@ -94,12 +94,36 @@ class Lanes:
                 self._advance(lane, 1)
             else:
                 block.truncated[ring, step, lane, 0] = True
-                self._pad(lane, step + 1, step + 2)
+                # the phantom's row, and the one behind it: nothing may follow in this slot
+                self._pad(lane, step + 1, step + 3)
                 self._observe(lane, ring, step + 1, observe)
                 self._closed(lane, ring, step)
                 self._advance(lane, 2)
         self._fresh[lane] = True
         self._written[lane] = False
+
+    def give_up(self, lane: int) -> bool:
+        """Take back the lane's open step, since its environment failed; return whether there was one.
+
+        Its row becomes the phantom step of a life that was truncated at the step before.
+        """
+        was_open = self.is_open[lane]
+        if was_open:
+            block, ring, step = self.block, self._ring[lane], self._step[lane]
+            at = ring, step, lane, 0
+            if step and not block.is_first[at]:
+                block.truncated[ring, step - 1, lane, 0] = True
+            block.reward[at] = 0.0
+            block.active[at] = block.is_first[at] = block.terminated[at] = block.truncated[at] = False
+            if block.action_mask is not None:
+                block.action_mask[at] = True
+            block.wants_action[lane] = False
+            if step + 1 == block.spec.rollout:
+                self._pad(lane, step + 1)
+            self._advance(lane, 1)
+        self._fresh[lane] = True
+        self._written[lane] = False
+        return was_open
 
     def close_short(self, lane: int) -> None:
         """Publish the lane's slot as it is, the rest inactive. A step whose outcome is not known is given up.

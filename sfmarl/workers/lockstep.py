@@ -6,6 +6,8 @@ One call of `step` closes step t of every lane and opens t + 1:
     ended by termination:  obs[t+1] is already the next episode's first observation
     ended by truncation:   obs[t+1] is the final observation (a phantom step: nobody acts), a new episode begins at t+2;
                            if t+1 is the slot's last row, the next slot begins with the new episode and no step is lost
+    env failed in step t:  row t becomes the phantom step of an episode that was truncated at t - 1, since nothing is
+                           known of what followed; obs[t+1] is the first observation of a new episode
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from sfmarl.envs.vector import Informative, Resumable, VectorEnv
+from sfmarl.envs.vector import Informative, Rebuilt, Resumable, VectorEnv
 from sfmarl.memory.block import Block
 from sfmarl.seeding import generator_state, restore_generator
 from sfmarl.workers.episodes import EpisodeLog
@@ -25,6 +27,7 @@ from sfmarl.workers.routing import HomeRoute, SeatRoute, clear_rows, copy_rows
 from sfmarl.workers.shaping import Shaping
 
 ALL = slice(None)
+NONE = np.empty(0, np.int64)
 
 
 class LockstepSplit:
@@ -49,12 +52,13 @@ class LockstepSplit:
         infos = env.infos if isinstance(env, Informative) else None
         self.episodes = EpisodeLog(env.num_envs, env.spec.num_agents, infos, bool(shaping), route.identity)
         self.env_steps = 0
-        """Env-steps taken: phantom steps are none."""
+        """Env-steps taken: phantom steps are none, nor those in which an environment failed."""
         self.agent_steps = 0
         """Valid actions of live agents in learning seats."""
         self.env_seconds = 0.0
         """Time spent inside the environments and their adapter."""
         self._route = route
+        self._rebuilt = env if isinstance(env, Rebuilt) else None
         self._generation = generation
         self._sync = sync
         self._team_reward = team_reward
@@ -122,6 +126,36 @@ class LockstepSplit:
         self.env.reset(envs, rows)
         self.env_seconds += perf_counter() - begin
         self._route.deliver_obs(ring, step, envs)
+        if (lost := self._lost()).size:
+            # what they were to act on is true, but nobody can any more
+            self._break_off(lost, ring, step)
+            self.episodes.drop(lost)
+            self._phantom[lost] = True
+
+    def _lost(self) -> np.ndarray:
+        """Return the envs whose episodes broke off in the env's latest call, int64 [n]."""
+        return NONE if self._rebuilt is None or not self._rebuilt.failed else np.array(self._rebuilt.failed)
+
+    def _break_off(self, envs: np.ndarray, ring: int, step: int) -> None:
+        """Make row (ring, step) the phantom step of an episode that was truncated just before.
+
+        Where the row before it lies in an earlier slot, that one holds the observation, too.
+        """
+        at = ring, step, envs
+        for block in self.blocks:
+            if step:
+                before = ring, step - 1, envs
+                in_return = (
+                    block.active[before] if block.in_return is None else block.active[before] | block.in_return[before]
+                )
+                block.truncated[before] |= in_return & ~block.terminated[before]
+            if block.in_return is not None:
+                block.in_return[at] = False
+            block.active[at] = block.is_first[at] = False
+            if block.action_mask is not None:
+                block.action_mask[at] = True
+        for ghosts in self._ghosts:
+            ghosts.forget(envs)
 
     def step(self) -> None:
         """Apply the actions at the cursor, write what follows, and publish the slot when it is full."""
@@ -148,7 +182,12 @@ class LockstepSplit:
             ended = self.env.step(actions, running, rows, outcome)
         self.env_seconds += perf_counter() - begin
 
-        self.env_steps += int(running.sum())
+        if (lost := self._lost()).size:
+            for row, out in zip(rows, outcome, strict=True):
+                clear_rows(row, lost)
+                out.reward[lost] = out.terminated[lost] = out.truncated[lost] = 0
+            self._break_off(lost, ring, step)
+        self.env_steps += int(running.sum()) - lost.size
         self.agent_steps += sum(int(np.count_nonzero(block.active[ring, step])) for block in self.blocks)
         self.episodes.add([out.reward for out in outcome], running)
         finished = cut = over = np.flatnonzero(ended)
@@ -161,6 +200,9 @@ class LockstepSplit:
             self._shape(ring, step, [out.reward for out in outcome])
         self._pool_rewards(ring, step, finished, cut)
         self._phantom[:] = False
+        if lost.size:
+            self.episodes.drop(lost)
+            over = np.union1d(over, lost)
         if finished.size:
             self.episodes.finish(finished)
             self._phantom[cut] = True

@@ -13,12 +13,14 @@ from collections.abc import Callable, Sequence
 from time import perf_counter, sleep
 from typing import Any, Protocol
 
+from sfmarl.envs.rebuild import RAISED
+from sfmarl.errors import SfmarlError
 from sfmarl.memory.queues import TicketQueue
 from sfmarl.memory.words import ROLLOUT_COUNTS, ROLLOUT_TIMES, Words
 from sfmarl.workers.episodes import EpisodeLog, join
 
 ENV, WRITE, WAIT_ACTIONS, WAIT_SLOTS = range(len(ROLLOUT_TIMES))
-ENV_STEPS, AGENT_STEPS, EPISODES, SPLIT_STEPS = range(len(ROLLOUT_COUNTS))
+ENV_STEPS, AGENT_STEPS, EPISODES, SPLIT_STEPS, ENV_FAULTS = range(len(ROLLOUT_COUNTS))
 
 POLL_SECONDS = 0.0005
 """Pause between looks at a full ring; a rollout of 32 steps takes tens of these."""
@@ -75,6 +77,7 @@ class RolloutWorker:
         self._report = report
         self._act = act
         self._waiting = [False] * len(splits)
+        self._counted = [(0, 0)] * len(splits)
         self._starving: set[int] = set()
         words.starving[index] = 0
         self._times = words.times["rollout"][index]
@@ -106,12 +109,14 @@ class RolloutWorker:
     def _step(self, number: int) -> None:
         split = self._splits[number]
         begin, env_before = perf_counter(), split.env_seconds
-        env_steps, agent_steps = split.env_steps, split.agent_steps
         split.step()
         self._waiting[number] = False
         env_time = split.env_seconds - env_before
         self._times[ENV] += env_time
         self._times[WRITE] += perf_counter() - begin - env_time
+        # since the last time: a split may also take steps back while it is advanced
+        env_steps, agent_steps = self._counted[number]
+        self._counted[number] = split.env_steps, split.agent_steps
         self._counts[ENV_STEPS] += split.env_steps - env_steps
         self._counts[AGENT_STEPS] += split.agent_steps - agent_steps
         self._counts[SPLIT_STEPS] += 1
@@ -176,6 +181,11 @@ class RolloutWorker:
             split.restore_generators(own)
 
     def close(self) -> None:
-        """Close the environments."""
+        """Close the environments. A failure is only told: nothing depends on them any more."""
         for split in self._splits:
-            split.close()
+            try:
+                split.close()
+            except RAISED as error:
+                said = error if isinstance(error, SfmarlError) else f"close() raised {type(error).__name__}: {error}"
+                self._counts[ENV_FAULTS] += 1
+                self._report("warning", f"rollout worker {self._index}: {said}")

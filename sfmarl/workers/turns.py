@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from sfmarl.envs.turns import ResumableTurns, Turn, TurnEnv
+from sfmarl.envs.turns import RebuiltTurns, ResumableTurns, Turn, TurnEnv
 from sfmarl.envs.vector import Informative
+from sfmarl.errors import EnvFault
 from sfmarl.memory.block import Block
 from sfmarl.memory.seats import Scratch
 from sfmarl.memory.weights import WeightStore
@@ -25,7 +26,8 @@ class TurnSplit:
     """E turn-based environments and the slots their agents fill. One lane of each env waits for an action at a time.
 
     An env whose mover has no slot is *parked* until the learner frees one; the others go on. In sync mode a parked env
-    closes all its lanes' slots and goes on when all of them were learned from.
+    closes all its lanes' slots and goes on when all of them were learned from. An env that fails (EnvFault) and can be
+    replaced begins a new episode; steps whose outcome was not known yet are taken back.
     """
 
     def __init__(
@@ -55,7 +57,7 @@ class TurnSplit:
         self._seating = seating or HomeSeating(range(len(spec.teams)))
         self.episodes = EpisodeLog(len(envs), spec.num_agents, infos, bool(shaping), self._seating.identity)
         self.env_steps = 0
-        """Turns taken."""
+        """Turns taken, but for those in which an environment failed."""
         self.agent_steps = 0
         """Turns taken by learning players."""
         self.env_seconds = 0.0
@@ -110,11 +112,14 @@ class TurnSplit:
                 action = self._lanes[player].acted(env * self._agents[player] + turn.agent)
                 self.agent_steps += 1
             instance = self.envs[env]
-            begin = perf_counter()
-            instance.act(action)
-            turn = instance.turn()
-            spent += perf_counter() - begin
-            self._take(env, turn)
+            try:
+                begin = perf_counter()
+                instance.act(action)
+                turn = instance.turn()
+                spent += perf_counter() - begin
+                self._take(env, turn)
+            except EnvFault as fault:
+                self._break_off(env, fault)
             self._seek_mover(env)
         self.env_seconds += spent
         self._close_stale()
@@ -148,6 +153,29 @@ class TurnSplit:
                 self.episodes.add_agent_shaped(env, agent, turn.reward)
 
     def _seek_mover(self, env: int) -> None:
+        """Play on until somebody must act in `env`, in a new environment if this one fails."""
+        searching = True
+        while searching:
+            try:
+                self._play_on(env)
+                searching = False
+            except EnvFault as fault:
+                self._break_off(env, fault)
+
+    def _break_off(self, env: int, fault: EnvFault) -> None:
+        """Have an env that failed replaced: its episode will never end. Raises what its `rebuild` does."""
+        instance = self.envs[env]
+        if not isinstance(instance, RebuiltTurns):
+            raise fault
+        self._seeds[env] = instance.rebuild(fault)
+        for lanes, lane in self._lanes_of(env):
+            self.agent_steps -= lanes.give_up(lane)
+        # its latest turn, if it had one, has no outcome
+        self.env_steps -= int(np.count_nonzero(self.episodes.drop([env])))
+        self._turns[env] = None
+        self._over[env] = True
+
+    def _play_on(self, env: int) -> None:
         """Play dead agents' turns and episode ends until somebody must act; park the env when that one has no row."""
         if self._closed and env in self._closed and not self._may_go_on(env):
             self._parked.append(env)
@@ -158,11 +186,11 @@ class TurnSplit:
                 continue
             if not self._over[env]:
                 self._end_episode(env)
-                if self._sync and not self._has_room(env):
-                    # an update is due: nothing of the next episode could be part of it
-                    self._parked.append(env)
-                    self._close_env(env)
-                    return
+            if self._sync and not self._has_room(env):
+                # an update is due: nothing of the next episode could be part of it
+                self._parked.append(env)
+                self._close_env(env)
+                return
             self._begin_episode(env)
         player = self._players[env][turn.seat]
         if player < 0:
@@ -269,6 +297,12 @@ class TurnSplit:
         return [*self._seating.generators, *(script.generator for script in self._scripts.values())]
 
     def close(self) -> None:
-        """Close the environments."""
+        """Close the environments. Raises EnvFault for the first that fails, after all were closed."""
+        faults: list[EnvFault] = []
         for env in self.envs:
-            env.close()
+            try:
+                env.close()
+            except EnvFault as fault:
+                faults.append(fault)
+        if faults:
+            raise faults[0]

@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sfmarl.envs.guards import GuardedTurnVectorEnv
 from sfmarl.envs.vector import Informative, Resumable
 from sfmarl.envs.vector_turns import TurnVectorEnv
+from sfmarl.errors import EnvFault
 from sfmarl.memory.block import Block
 from sfmarl.memory.seats import Scratch
 from sfmarl.memory.weights import WeightStore
@@ -40,7 +42,8 @@ class VectorTurnSplit:
 
     Envs are handled in groups of the same mover, seat and player; what happens to each is what `TurnSplit` does: an env
     whose mover has no slot is *parked* until the learner frees one, while the others go on. In sync mode a parked env
-    closes all its lanes' slots and goes on when all of them were learned from.
+    closes all its lanes' slots and goes on when all of them were learned from. When the game fails (EnvFault) and can
+    be replaced, all episodes break off.
     """
 
     def __init__(
@@ -64,7 +67,7 @@ class VectorTurnSplit:
         infos = env.infos if isinstance(env, Informative) else None
         self.episodes = EpisodeLog(count, seats, infos, bool(shaping), self._seating.identity)
         self.env_steps = 0
-        """Turns taken."""
+        """Turns taken, but for those that the game did not live to tell of."""
         self.agent_steps = 0
         """Turns taken by learning players."""
         self.env_seconds = 0.0
@@ -94,9 +97,16 @@ class VectorTurnSplit:
 
     def advance(self) -> bool:
         """Find every env's next mover a row to act from; False while not a single one has one (back-pressure)."""
-        if self._parked.size:
+        if not self._parked.size:
+            return bool(self._asked)
+        searching = True
+        while searching:
             waiting, self._parked = self._parked, _NONE
-            self._seek_movers(waiting)
+            try:
+                self._seek_movers(waiting)
+                searching = False
+            except EnvFault as fault:
+                self._break_off(fault)
         return bool(self._asked)
 
     def starving(self) -> set[int]:
@@ -108,7 +118,15 @@ class VectorTurnSplit:
         asked, self._asked = self._asked, []
         envs = np.concatenate([group.envs for group in asked])
         actions = np.concatenate([self._answers(group) for group in asked])
+        try:
+            self._act(envs, actions)
+        except EnvFault as fault:
+            self._break_off(fault)
+        self._close_stale()
+
+    def _act(self, envs: np.ndarray, actions: np.ndarray) -> None:
         self.env_steps += len(envs)
+        self.episodes.add_steps(envs)
         begin = perf_counter()
         outcome = self.env.act(envs, actions)
         self.env_seconds += perf_counter() - begin
@@ -119,14 +137,22 @@ class VectorTurnSplit:
         over = outcome.terminated | outcome.truncated
         if np.count_nonzero(over):
             self._end_episodes(envs[over], outcome.truncated[over])
-            if self._sync:
-                # an update is due: nothing of the next episode could be part of it
-                full = over & ~self._have_room(envs)
-                self._park(envs[full])
-                envs = envs[~full]
         # in their order, as scripts would draw for them one by one
         self._seek_movers(np.sort(envs))
-        self._close_stale()
+
+    def _break_off(self, fault: EnvFault) -> None:
+        """Have the game replaced: no running episode will ever end. Raises what its `rebuild` does."""
+        if not isinstance(self.env, GuardedTurnVectorEnv):
+            raise fault
+        self.env.rebuild(fault)
+        every = np.arange(self.env.num_envs)
+        self.agent_steps -= sum(lanes.give_up(every) for lanes in self._lanes)
+        # their latest turns have no outcome
+        self.env_steps -= int(np.count_nonzero(self.episodes.drop(every)))
+        for rows in self._scratch.values():
+            rows.active[...] = False
+        self._over[:] = True
+        self._asked, self._parked = [], every
 
     def _shape(self, player: int, lane: int, ring: int, step: int) -> None:
         reward = self._shaping[player].lane(ring, step, lane)
@@ -140,8 +166,15 @@ class VectorTurnSplit:
             self._parked = np.concatenate([self._parked, envs[held]])
             envs = envs[~held]
             self._closed[envs] = False
-        if (due := envs[self._over[envs]]).size:
-            self._begin_episodes(due)
+        over = self._over[envs]
+        if np.count_nonzero(over):
+            if self._sync:
+                # an update is due: nothing of the next episode could be part of it
+                full = over & ~self._have_room(envs)
+                self._park(envs[full])
+                envs, over = envs[~full], over[~full]
+            if (due := envs[over]).size:
+                self._begin_episodes(due)
         for group in self._groups(envs):
             self._ask(group)
 

@@ -95,15 +95,18 @@ def test_to_score_reports_the_first_evaluation_that_reached_it():
 
     def run(seed: int, seconds: float | None) -> dict:
         return {"seed": seed, "seconds_to_score": seconds, "env_steps_to_score": seconds and 900_000,
-                "seconds_of_all": 50.0, "final": {"agent": {"mean": -27.0, "half_width": 1.5}}}  # fmt: skip
+                "env_steps": 950_000, "seconds_of_all": 50.0,
+                "final": {"agent": {"mean": -27.0, "half_width": 1.5}}}  # fmt: skip
 
-    record = {"score": -30.0, "settings": {"env_steps": 2_000_000}, "peer": {"system": "SF", "seconds_of_all": 400.0}}
+    # 2.7M agent-steps: 20 s to the first 6,000 of them, and 9,000 a second from there
+    peer = {"system": "SF", "first_update_seconds": 20.0, "agent_steps_per_second": 9_000.0, "batch": 6_000}
+    record = {"score": -30.0, "settings": {"env_steps": 2_000_000}, "peer": peer}
     text = to_score.table(record | {"runs": [run(1, 20.0), run(2, 40.0), run(3, 25.0)]})
-    assert "| sfmarl, seed 2 | 40.0 | 900,000 | 50.0 | -27.0 ± 1.5 |" in text
-    assert "all env-steps 8.0 times faster" in text and "16.0 times earlier" in text
+    assert "| sfmarl, seed 2 | 40.0 | 900,000 | 319.3 | 8.0 | 50.0 | 950,000 | -27.0 ± 1.5 |" in text
+    assert "3 of 3 seeds" in text and "the median of their ratios is 12.8" in text
     assert "2 of 3 seeds" in to_score.table(record | {"runs": [run(1, 20.0), run(2, None), run(3, 25.0)]})
     failed = to_score.table(record | {"runs": [run(1, 20.0)], "peer": {"error": NO_PEER}})
-    assert f"failed: {NO_PEER}" in failed and "times" not in failed
+    assert f"failed: {NO_PEER}" in failed and "ratios" not in failed
 
 
 def test_to_score_trains_until_it_is_reached():

@@ -34,6 +34,13 @@ def test_cpu_and_memory_of_this_process():
     assert set(first) == {"system/cpu_percent", "system/ram_gib"}
 
 
+def test_memory_and_name_of_each_process():
+    sampler = SystemSampler()
+    total = sampler.sample([os.getpid()])["system/ram_gib"]
+    assert sampler.memory == {os.getpid(): total * 2**30}
+    assert sampler.name(os.getpid()) == psutil.Process().name() and sampler.name(2**22 + 1) == "a process"
+
+
 def test_processes_that_are_gone_count_nothing():
     child = subprocess.Popen([sys.executable, "-c", "pass"])
     sampler = SystemSampler()

@@ -26,7 +26,7 @@ from sfmarl.workers.match_seating import LIVE
 
 def config(run_dir: Path, league: dict | None = None, **settings) -> Config:
     """Return a small league on tic-tac-toe."""
-    few = {"snapshot_env_steps": 1500, "live_snapshots": 2, "pool_size": 4}
+    few = {"snapshot_env_steps": 1500, "live_snapshots": 2, "pool_size": 4, "payoff_decay": 1.0}
     defaults = {
         "env": "native/tic_tac_toe",
         "algo": "ippo",
@@ -164,6 +164,21 @@ def test_the_table_follows_the_matchmaker_and_self_play_keeps_its_share(tmp_path
     cells = {tuple(row) for row in matches.evaluation.tolist()}
     assert cells and all(len(set(cell)) == 2 for cell in cells)
     assert matches.evaluation_share == 0.1
+
+
+def test_who_learns_goes_on_meeting_scripts_however_certain_their_games_are(tmp_path):
+    """Results of a player that learns age, and nobody meets a script but in evaluation matches."""
+    league = make_league(tmp_path)
+    for step in range(3):
+        learned(league, 3000 * (1 + step))
+    for seats in ((LIVE, LIVE - 1), (LIVE - 1, LIVE)):
+        league.episodes(played(league, *100 * [(seats, (1, -1))]))
+    learned(league, 12_000)
+    matches = league._plane.match_table().read()[1]
+    spec = league._plane.spec.table
+    main, random = spec.column_of_learning(0), spec.column_of_script(0)
+    kinds = {tuple(row) for row in matches.evaluation.tolist()}
+    assert {(main, random), (random, main)} < kinds
 
 
 def test_without_snapshots_a_player_plays_itself(tmp_path):
