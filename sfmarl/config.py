@@ -167,6 +167,8 @@ class Config:
     hang_seconds: float = 60.0
     """A process that made no pass of its loop for so long is killed and replaced (five times as long while it starts);
     0 = never. It must be more than an environment's slowest step or reset and a learner's longest update take."""
+    max_worker_gib: float = 0.0
+    """A rollout worker whose memory grows beyond this is replaced, as environments may leak; in GiB, 0 = never."""
     max_skipped_updates: int = 50
     """After so many updates in a row whose loss or gradient was not finite the run stops; 0 = never. Such steps are
     not taken in any case."""

@@ -28,8 +28,8 @@ LATE = 0.1
 
 _UNIMPORTANT = frozenset(
     {"seed", "run_dir", "quiet", "device", "sfmarl_version", "checkpoint_seconds", "keep_checkpoints", "log_seconds",
-     "eval_episodes", "final_eval_episodes", "eval_env_steps", "max_restarts", "hang_seconds", "max_skipped_updates",
-     "max_env_faults", "learner_threads"}
+     "eval_episodes", "final_eval_episodes", "eval_env_steps", "max_restarts", "hang_seconds", "max_worker_gib",
+     "max_skipped_updates", "max_env_faults", "learner_threads"}
 )  # fmt: skip
 """Settings that do not make two runs different recipes."""
 

@@ -32,8 +32,8 @@ class Child:
     """Nobody had its part before it."""
     started: bool = False
     """It has built its component."""
-    hung: str = ""
-    """How it hung, if it was killed for that."""
+    killed_for: str = ""
+    """Why the main process killed it; empty if it did not."""
 
     @property
     def name(self) -> str:
@@ -45,8 +45,8 @@ class Child:
     @property
     def reason(self) -> str:
         """How it ended, once it has been joined."""
-        if self.hung:
-            return self.hung
+        if self.killed_for:
+            return self.killed_for
         code = self.process.exitcode
         if code is None or code >= 0:
             return f"ended with exit code {code}"

@@ -51,6 +51,10 @@ class Crew(Protocol):
         """Have a learner begin again from the weights its policy began the run with."""
         ...
 
+    def replace(self, pid: int, reason: str) -> None:
+        """Replace the rollout worker that is process `pid`, if there is one, as if it had been killed."""
+        ...
+
     def evaluate(self, checkpoint: Path, episodes: int, seed: int) -> None:
         """Have a checkpoint evaluated; answered with an "evaluated" message."""
         ...

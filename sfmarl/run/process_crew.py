@@ -83,6 +83,10 @@ class ProcessCrew:
         """See Crew. A learner that dies before it hears of it goes on from its checkpoint."""
         self._supervisor.children.send("learner", policy, ("reset", None))
 
+    def replace(self, pid: int, reason: str) -> None:
+        """See Crew."""
+        self._supervisor.replace(pid, reason)
+
     def evaluate(self, checkpoint: Path, episodes: int, seed: int) -> None:
         """See Crew."""
         if self._supervisor.children.send("evaluator", 0, (checkpoint, episodes, seed)):

@@ -131,6 +131,9 @@ class SerialCrew:
         """See Crew."""
         self._learners[policy].reset(first_state(self._plan, policy))
 
+    def replace(self, pid: int, reason: str) -> None:
+        """See Crew. There is no process to replace."""
+
     def evaluate(self, checkpoint: Path, episodes: int, seed: int) -> None:
         """See Crew."""
         report = self._report("evaluator", 0)

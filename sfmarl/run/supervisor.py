@@ -145,7 +145,7 @@ class Supervisor:
         self._events.write("died", component=child.name, pid=child.process.pid, reason=reason, life_seconds=life,
                            stacks=stacks)  # fmt: skip
         where = self._keep_stacks(f"{child.name} {reason}\n{stacks}\n\n") if stacks else ""
-        if child.first and not child.started and (child.hung or child.process.exitcode >= 0):
+        if child.first and not child.started and (child.killed_for or child.process.exitcode >= 0):
             raise self._fail(
                 f"{child.name} {reason} before it could start.{where} If a script of yours calls train(), the call "
                 'must stand under `if __name__ == "__main__":`.'
@@ -193,7 +193,7 @@ class Supervisor:
         """Whether a child that was killed left a queue locked: it signed the lock, or hung waiting for it."""
         if (child.role, child.index) not in self.children.users:
             return False
-        if child.hung and Path(queues.__file__).name in child.dump.read():
+        if child.killed_for and Path(queues.__file__).name in child.dump.read():
             return True
         return any(_left_locked(queue, child.process.pid) for queue in self.children.queues)
 
@@ -223,7 +223,7 @@ class Supervisor:
         """Kill whoever makes no passes any more; the next poll finds it dead."""
         if not self._hang_seconds or self._failing or self._words.stopping:
             return
-        children = {child.process.pid: child for child in self.children.running.values() if not child.hung}
+        children = {child.process.pid: child for child in self.children.running.values() if not child.killed_for}
         counts = {pid: int(self._words.passes[child.role][child.index]) for pid, child in children.items()}
         patience = {
             pid: self._hang_seconds * (1.0 if child.started else START_PATIENCE) for pid, child in children.items()
@@ -233,12 +233,19 @@ class Supervisor:
             status = child.status
             if status == psutil.STATUS_TRACING_STOP:
                 continue  # somebody debugs it
-            child.hung = f"made no progress for {patience[pid]:g} s"
+            child.killed_for = f"made no progress for {patience[pid]:g} s"
             if status == psutil.STATUS_STOPPED:
-                child.hung += " (it was stopped by a signal)"
+                child.killed_for += " (it was stopped by a signal)"
             else:
                 child.dump.ask(pid, STACK_SECONDS)
             child.kill()
+
+    def replace(self, pid: int, reason: str) -> None:
+        """Kill the rollout worker with this process id, if there is one, so that the next poll replaces it."""
+        for child in self.children.running.values():
+            if child.role == "rollout" and child.process.pid == pid and not child.killed_for:
+                child.killed_for = reason
+                child.kill()
 
     def _progress(self, role: Role, index: int) -> int:
         counts = self._words.passes if role == "evaluator" else self._words.progress

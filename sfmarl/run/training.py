@@ -187,8 +187,7 @@ class Training:
 
     def _record(self, last: bool = False) -> None:
         scalars = self._recorder.record() | self._system.sample(self._crew.pids())
-        for growth in self._growth.look(time.monotonic(), self._system.memory):
-            self._warn(growth.sentence(self._system.name(growth.pid), psutil.virtual_memory().available))
+        self._watch_memory()
         if self._league is not None:
             scalars |= league_report.scalars(self._league)
         scalars |= self._callbacks.record(scalars)
@@ -204,6 +203,15 @@ class Training:
             late,
         )
         self._console.update(self._recorder.view())
+
+    def _watch_memory(self) -> None:
+        """Tell what grows, and replace rollout workers that have grown too large."""
+        memory, limit = self._system.memory, self._config.max_worker_gib
+        for growth in self._growth.look(time.monotonic(), memory):
+            self._warn(growth.sentence(self._system.name(growth.pid), psutil.virtual_memory().available))
+        for pid, size in memory.items() if limit else ():
+            if size > limit * 2**30:
+                self._crew.replace(pid, f"had grown to {size / 2**30:.2f} GiB (--max-worker-gib)")
 
     def _write(self, scalars: dict[str, float], state: dict[str, Any], late: Callable[[], Late] | None = None) -> None:
         self._writer.write(

@@ -41,6 +41,7 @@ _AT_LEAST: dict[str, float] = {
     "learner_threads": 0,
     "max_restarts": 0,
     "hang_seconds": 0,
+    "max_worker_gib": 0,
     "max_skipped_updates": 0,
     "max_env_faults": 0,
 }

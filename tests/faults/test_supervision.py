@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import signal
 import threading
+from functools import partial
 
 import pytest
 
 from sfmarl.errors import RunError
+from sfmarl.monitor.system import SystemSampler
 from sfmarl.run.runner import train
 from sfmarl.storage.checkpoint import latest
 from tests.runs.small import children, config, wait_for
@@ -104,3 +106,14 @@ def test_the_first_failure_is_the_one_that_is_told(tmp_path):
     assert last["event"] == "ended" and failed["reason"] in last["reason"]
     assert failed["component"] in (run_dir / "crash.txt").read_text()
     assert latest(run_dir).run_state["env_steps"] > 0
+
+
+@pytest.mark.slow
+def test_a_worker_whose_environments_leak_is_replaced(tmp_path, monkeypatch):
+    monkeypatch.setattr("sfmarl.run.training.SystemSampler", partial(SystemSampler, memory_seconds=0.0))
+    settings = {"env": "tests.faults.troubles:Leaking", "env_steps": 6_000, "max_worker_gib": 0.6, "log_seconds": 0.3}
+    result = train(config(tmp_path / "run", **settings))
+    assert result.summary["stopped_by"] == "finished"
+    died = [event for event in events(tmp_path / "run") if event["event"] == "died"]
+    assert died and all(event["component"].startswith("rollout worker") for event in died)
+    assert all("(--max-worker-gib)" in event["reason"] for event in died)

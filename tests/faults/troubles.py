@@ -9,6 +9,7 @@ import os
 import signal
 import time
 
+import numpy as np
 import psutil
 
 from sfmarl.envs.games import MatrixGame
@@ -71,3 +72,15 @@ class NeverBuilt(MatrixGame):
         if psutil.Process().name().startswith("sf-rollout"):
             sleep_for_ever()
         super().__init__(PAYOFF)
+
+
+class Leaking(Slow):
+    """The climbing game at a millisecond per step; keeps a megabyte of every step for ever."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._kept: list[np.ndarray] = []
+
+    def step(self, actions):
+        self._kept.append(np.ones(2**17))
+        return super().step(actions)
