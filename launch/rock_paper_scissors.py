@@ -21,8 +21,8 @@ from sfmarl.algorithms import get_algorithm
 from sfmarl.command.launching import launch
 
 # Nothing is seen and a round does not depend on the one before: nothing is gained by looking ahead, and what is
-# constant must not be normalised away. A snapshot is taken after about five updates, time enough to find the best
-# response, and never sooner.
+# constant must not be normalised away. A snapshot is taken after about five updates, which move a good way towards the
+# best response, and never sooner.
 CONFIG = Config(
     env="native/rock_paper_scissors",
     env_kwargs={"length": 5},
