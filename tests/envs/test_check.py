@@ -182,7 +182,7 @@ def test_what_is_wrong_with_a_turn_based_environment_is_a_problem():
                 raise ValueError("the dice fell off")
             super().step(action)
 
-    assert "rewards of team 'a_0' are not finite" in text(report(Unpaid, "unpaid"))
+    assert "agent 'b_0': reward: expected a finite number, got nan" in text(report(Unpaid, "unpaid"))
     found = report(Breaks, "breaks-in-turn")
     assert not found.ok and "the dice fell off" in found.problems[0]
 

@@ -33,7 +33,7 @@ def trouble(tmp_path, kind: str):
 @pytest.mark.parametrize(
     ("kind", "reason", "stacks"),
     [
-        ("sleep", "made no progress for 4 s", "sleep_for_ever"),
+        pytest.param("sleep", "made no progress for 4 s", "sleep_for_ever", marks=pytest.mark.slow),
         pytest.param("stop", "made no progress for 4 s (it was stopped by a signal)", "", marks=pytest.mark.slow),
         pytest.param("exit", "ended with exit code 3", "", marks=pytest.mark.slow),
         ("segfault", "was killed by SIGSEGV", "troubles.py"),

@@ -41,7 +41,7 @@ def kill_when_running(role: str, run_dir, errors: list, kills: int = 1) -> threa
 
 
 @pytest.mark.parametrize(
-    "role", ["rollout", "learner", *(pytest.param(role, marks=pytest.mark.slow) for role in ("inference", "evaluator"))]
+    "role", ["rollout", *(pytest.param(role, marks=pytest.mark.slow) for role in ("learner", "inference", "evaluator"))]
 )
 def test_a_killed_process_is_replaced(role, tmp_path, capsys):
     errors: list = []
@@ -93,6 +93,7 @@ def test_a_killed_fork_server_ends_the_run_with_a_checkpoint(tmp_path):
     wait_for(lambda: not children(""))
 
 
+@pytest.mark.slow
 def test_the_budget_for_replacements_ends_the_run(tmp_path):
     errors: list = []
     run_dir = tmp_path / "run"
@@ -142,8 +143,11 @@ def test_children_end_with_a_killed_parent(start_cli, tmp_path):
 
 @pytest.mark.parametrize(
     ("number", "code", "group"),
-    [(signal.SIGINT, 130, True), (signal.SIGTERM, 143, False), (signal.SIGTERM, 143, True)],
-    ids=["ctrl-c", "kill", "service manager"],
+    [
+        pytest.param(signal.SIGINT, 130, True, id="ctrl-c"),
+        pytest.param(signal.SIGTERM, 143, False, id="kill", marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, 143, True, id="service manager", marks=pytest.mark.slow),
+    ],
 )
 def test_a_signal_ends_the_run_in_order(start_cli, number, code, group, tmp_path):
     """To the main process alone or to the whole process group: a checkpoint of what was learned, and nobody left."""
@@ -189,6 +193,7 @@ def test_ctrl_c_while_something_is_imported_is_not_lost(tmp_path, monkeypatch):
     assert not children("")
 
 
+@pytest.mark.slow
 def test_a_script_without_main_guard_is_told(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(

@@ -78,7 +78,9 @@ def played(league: League, *matches: tuple[tuple[int, int], tuple[float, float]]
 
 
 @pytest.mark.parametrize("mode", [pytest.param("async", marks=pytest.mark.slow), "serial"])
-@pytest.mark.parametrize("env", ["native/tic_tac_toe", "native/rock_paper_scissors"])
+@pytest.mark.parametrize(
+    "env", ["native/tic_tac_toe", pytest.param("native/rock_paper_scissors", marks=pytest.mark.slow)]
+)
 def test_a_league_runs_is_killed_and_goes_on_with_what_it_had(mode, env, tmp_path):
     workers = {"async": 2, "serial": 1}[mode]
     # workers report results once a second: the faster game has to last a few
