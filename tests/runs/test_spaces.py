@@ -131,6 +131,6 @@ def test_bad_input_is_named(bad, words):
 
 
 def test_bad_input_ends_a_run_with_that_message(tmp_path):
+    kwargs = {"bad": "nan", "bad_at": 14, "length": 20}
     with pytest.raises(RunError, match=r"copy 0 .*step 14: agent 1: observation: part 'pose': nan at 1"):
-        kwargs = {"bad": "nan", "bad_at": 14, "length": 20}
         train(serial(tmp_path / "run", "space_envs:Seeing", env_kwargs=kwargs, max_env_faults=0))
