@@ -74,7 +74,9 @@ METRICS: dict[str, Metric] = {
     "league/cache_hits": Metric("snapshots", "snapshots that a new match table wanted and that were live already"),
     "league/cache_misses": Metric("snapshots", "snapshots that were brought live since the run was started or resumed"),
     "league/bytes_moved": Metric("bytes", "weights of snapshots that were brought live since then"),
-    "league/bytes_if_all_pulled": Metric("bytes", "the same if every rollout worker had pulled each of them once"),
+    "league/bytes_if_all_pulled": Metric(
+        "bytes", "the same if every rollout worker had pulled every new snapshot once"
+    ),
     "league/matches_live": Metric("matches", "finished matches with a learning player, evaluation matches included"),
     "league/matches_frozen": Metric("matches", "finished matches between snapshots and scripts alone"),
     "league/<player>/elo": Metric("Elo", "rating that moves with every match (K and base: --elo-k, --elo-base)"),

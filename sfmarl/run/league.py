@@ -93,6 +93,8 @@ class League:
         self.results = Results(settings, len(teams), len(teams[0].agents))
         self.pairing = Pairing(settings, self.roles, matchmaker, self.pool, self.results)
         self.live = LiveSnapshots(plane, self._weights_of, partial(address_of, plan.architecture))
+        self.bytes_if_all_pulled = 0
+        """Bytes that would have moved in this sitting if every rollout worker had pulled every new snapshot once."""
         self._address: dict[int, str] = {}
         self._parents: list[str | None] = [None] * len(self.names)
         self._pinned: list[str] = []
@@ -177,6 +179,7 @@ class League:
 
     def _enter(self, entry: PoolEntry) -> None:
         self._address[entry.number] = entry.address
+        self.bytes_if_all_pulled += self._plane.weights(0).buffer[0].nbytes * self._plan.plane.workers
         self.results.enter(entry.address, entry.meta.player)
 
     def _refresh(self) -> None:

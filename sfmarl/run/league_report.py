@@ -15,7 +15,7 @@ def scalars(league: League) -> dict[str, float]:
         "league/cache_hits": float(traffic.hits),
         "league/cache_misses": float(traffic.misses),
         "league/bytes_moved": float(traffic.bytes_moved),
-        "league/bytes_if_all_pulled": float(traffic.pull_all_bytes),
+        "league/bytes_if_all_pulled": float(league.bytes_if_all_pulled),
         "league/matches_live": float(results.matches["live"]),
         "league/matches_frozen": float(results.matches["frozen"]),
     }

@@ -17,7 +17,7 @@ from sfmarl.league.store import open_store
 from sfmarl.memory.match_table import EMPTY
 from sfmarl.memory.plane import DataPlane
 from sfmarl.monitor.episodes import Episodes
-from sfmarl.run import validate
+from sfmarl.run import league_report, validate
 from sfmarl.run.league import League
 from sfmarl.run.runner import check_run, resume, train
 from sfmarl.storage import checkpoint
@@ -181,6 +181,14 @@ def test_who_learns_goes_on_meeting_scripts_however_certain_their_games_are(tmp_
     main, random = spec.column_of_learning(0), spec.column_of_script(0)
     kinds = {tuple(row) for row in matches.evaluation.tolist()}
     assert {(main, random), (random, main)} < kinds
+
+
+def test_pulling_all_counts_every_snapshot_met_or_not(tmp_path):
+    league = make_league(tmp_path, league={"pool_size": 2})
+    for step in range(4):
+        learned(league, 3000 * (1 + step))
+    flat = league._plane.weights(0).buffer.shape[1]
+    assert league_report.scalars(league)["league/bytes_if_all_pulled"] == 4 * 4 * flat * league._plan.plane.workers
 
 
 def test_without_snapshots_a_player_plays_itself(tmp_path):
