@@ -280,7 +280,7 @@ def test_any_opponent_and_the_end_of_the_input(capsys, monkeypatch, league, agai
 def test_against_mcts(capsys, monkeypatch, league):
     pytest.importorskip("pyspiel", reason="pip install 'sfmarl[openspiel]'")
     typed(monkeypatch, "a1\nc1\nq\n")
-    code, out, _ = said(capsys, "play", league, "--against", "mcts:300", "--seat", "0")
+    code, out, _ = said(capsys, "play", league, "--against", "mcts:300", "--seat", "0", "--seed", "1")
     assert code == 0 and "mcts:300 (O) plays b1." in out, "it has to block"
 
 
