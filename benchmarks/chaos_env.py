@@ -15,10 +15,7 @@ import numpy as np
 
 from sfmarl.envs.mpe.spread import SimpleSpread
 from sfmarl.envs.registry import register_env
-from sfmarl.memory.queues import SharedQueue
-
-MUTEX_OFFSET = 56
-"""Bytes from the start of a faster-fifo queue to its mutex (see sfmarl/memory/queues.py)."""
+from sfmarl.memory.queues import MUTEX_OFFSET, SharedQueue
 
 
 def die_holding_a_lock() -> None:

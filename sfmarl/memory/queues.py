@@ -30,7 +30,7 @@ def _loads(data) -> Ticket:
 
 
 _MUTEX = struct.Struct("<iIiIi")
-_MUTEX_OFFSET, _QUEUE_BYTES, _PROCESS_SHARED = 56, 208, 128
+MUTEX_OFFSET, _QUEUE_BYTES, _PROCESS_SHARED = 56, 208, 128
 """Where the mutex lies in a faster-fifo queue, what the queue takes, and a bit of the mutex's kind (glibc, x86-64)."""
 
 
@@ -111,7 +111,7 @@ class SharedQueue:
         memory = self._queue.queue_obj_buffer
         if len(memory) != _QUEUE_BYTES:
             return None
-        locked, _, owner, _, kind = _MUTEX.unpack_from(memory, _MUTEX_OFFSET)
+        locked, _, owner, _, kind = _MUTEX.unpack_from(memory, MUTEX_OFFSET)
         return owner if locked and kind & _PROCESS_SHARED else None
 
     def _get(self) -> list[Ticket]:

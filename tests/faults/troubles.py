@@ -13,11 +13,8 @@ import numpy as np
 import psutil
 
 from sfmarl.envs.games import MatrixGame
-from sfmarl.memory.queues import SharedQueue
+from sfmarl.memory.queues import MUTEX_OFFSET, SharedQueue
 from tests.runs.small import PAYOFF, Slow
-
-MUTEX_OFFSET = 56
-"""Bytes into a faster-fifo queue (see memory/queues.py)."""
 
 
 def sleep_for_ever() -> None:
