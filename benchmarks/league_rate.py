@@ -93,7 +93,7 @@ def main() -> None:
     }  # fmt: skip
     (args.results / "league_rate.json").write_text(json.dumps(record, indent=1) + "\n")
     about = __doc__.split("\n\n")[2].replace("\n", " ")
-    head = ["# A league beside plain self-play", "", f"`{command}` on {machine.describe()}", "", about]
+    head = ["# A league beside plain self-play", "", f"`{command}`; {machine.sentence(machine.describe())}.", "", about]
     (args.results / "league_rate.md").write_text("\n".join([*head, *lines]) + "\n")
 
 
