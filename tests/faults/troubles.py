@@ -8,6 +8,7 @@ import gc
 import os
 import signal
 import time
+from typing import ClassVar
 
 import numpy as np
 import psutil
@@ -81,3 +82,16 @@ class Leaking(Slow):
     def step(self, actions):
         self._kept.append(np.ones(2**17))
         return super().step(actions)
+
+
+class Hoarding(MatrixGame):
+    """The climbing game in episodes of three steps; keeps 32 KiB of every episode for ever."""
+
+    kept: ClassVar[list[np.ndarray]] = []
+
+    def __init__(self) -> None:
+        super().__init__(PAYOFF, length=3)
+
+    def reset(self, seed=None, options=None):
+        self.kept.append(np.ones(2**12))
+        return super().reset(seed, options)
