@@ -15,7 +15,6 @@ import argparse
 import contextlib
 import json
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -30,9 +29,9 @@ import machine
 import numpy as np
 import psutil
 from scipy.stats import theilslopes
+from watched_run import WatchedRun, shm_bytes
 
 HERE = Path(__file__).resolve().parent
-SHM = Path("/dev/shm")
 WORKS = {
     "dict": (
         "mpe2 spread through the PettingZoo dict API",
@@ -83,12 +82,12 @@ def main() -> int:
 def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Return everything that is reported, in plain JSON types."""
     shm_before = shm_bytes()
-    runs = {work: Watched(work, folder / work) for work in args.works}
+    runs = {work: Watched(work, WatchedRun(folder / work)) for work in args.works}
     try:
         for run in runs.values():
             run.start(args.num_workers)
         for run in runs.values():
-            run.wait_for_record(1)
+            run.wait()
         began = time.monotonic()
         shm = []
         while (now := time.monotonic() - began) < args.seconds:
@@ -102,7 +101,7 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         }
     finally:
         for run in runs.values():
-            run.end()
+            run.run.end()
     return {
         "command": " ".join(["python", "benchmarks/leak.py", *sys.argv[1:]]),
         "machine": machine.describe(),
@@ -115,17 +114,8 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "shm_bytes_left": shm_bytes() - shm_before,
         "flat": all(
             process["flat"] for work in works.values() for process in work["processes"].values()
-        ) and all(work["exit_code"] == 130 for work in works.values()),
+        ) and all(work["exit_code"] == 130 and not work["orphans"] for work in works.values()),
     }  # fmt: skip
-
-
-def shm_bytes() -> int:
-    """Return what lies in /dev/shm."""
-    sizes = []
-    for path in SHM.iterdir():
-        with contextlib.suppress(FileNotFoundError):
-            sizes.append(path.stat().st_size)
-    return sum(sizes)
 
 
 @dataclass
@@ -133,52 +123,44 @@ class Watched:
     """One training and what its processes looked like."""
 
     work: str
-    run_dir: Path
+    run: WatchedRun
     looks: dict[str, list[tuple[float, ...]]] = field(default_factory=lambda: defaultdict(list))
     """Process -> (seconds, then QUANTITIES) of every look at it."""
     pids: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
     """Process -> ids it has had."""
-    _process: subprocess.Popen | None = None
 
     def start(self, num_workers: int) -> None:
         """Start training; it lasts until it is stopped."""
         words = f"{WORKS[self.work][1]} --env-steps 100000000000 --final-eval-episodes 0 --num-workers {num_workers} "
-        words += f"--num-envs-per-worker 16 --checkpoint-seconds 30 --log-seconds 1 --run-dir {self.run_dir}"
-        with open(self.run_dir.with_suffix(".log"), "wb") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "sfmarl", *words.split()], stdout=log, stderr=log, start_new_session=True
-            )
+        words += f"--num-envs-per-worker 16 --checkpoint-seconds 30 --log-seconds 1 --run-dir {self.run.run_dir}"
+        self.run.start(words.split())
 
-    def wait_for_record(self, env_steps: int) -> None:
-        """Wait until the run has recorded so many env-steps. Raises RuntimeError when it does not."""
-        deadline = time.monotonic() + START_PATIENCE
-        while self._record().get("env_steps", 0) < env_steps:
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"the run {self.work!r} did not start: {self._last_words()}")
-            time.sleep(0.2)
+    def wait(self) -> None:
+        """Wait until the run trains. Raises RuntimeError when it does not."""
+        if not self.run.wait_for_env_steps(1, START_PATIENCE):
+            raise RuntimeError(f"the run {self.work!r} did not start: {self.run.last_words()}")
 
     def look(self, now: float) -> None:
         """Take note of every process. Raises RuntimeError when the run has ended by itself."""
-        if self._process.poll() is not None:
-            raise RuntimeError(f"the run {self.work!r} ended by itself: {self._last_words()}")
-        main = psutil.Process(self._process.pid)
-        for process in (main, *main.children(recursive=True)):
+        if self.run.process.poll() is not None:
+            raise RuntimeError(f"the run {self.work!r} ended by itself: {self.run.last_words()}")
+        for process in self.run.family():
             with contextlib.suppress(psutil.Error, OSError):
-                name = "main" if process == main else role(process)
+                name = "main" if process.pid == self.run.process.pid else role(process)
                 if name is not None:
                     self.looks[name].append((now, *quantities(process)))
                     self.pids[name].add(process.pid)
 
     def stop(self) -> dict[str, Any]:
         """Stop the run in order and return what it did."""
-        self._process.send_signal(signal.SIGINT)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(60.0)
-        record = self._record()
+        self.run.process.send_signal(signal.SIGINT)
+        self.run.ends_within(60.0)
+        record = self.run.record()
         return {
-            "exit_code": self._process.poll(),
+            "exit_code": self.run.process.poll(),
             "episodes": int(record["episodes"]),
             "env_steps": int(record["env_steps"]),
+            "orphans": len(self.run.orphans()),
         }
 
     def judged(self, args: argparse.Namespace) -> dict[str, Any]:
@@ -203,23 +185,6 @@ class Watched:
                 "looks": [[round(row[0], 1), *map(int, row[1:])] for row in looks],
             }
         return found
-
-    def end(self) -> None:
-        """Kill what still runs."""
-        if self._process is not None and self._process.poll() is None:
-            self._process.kill()
-            self._process.wait()
-
-    def _record(self) -> dict[str, Any]:
-        """Return the newest record of metrics.jsonl, empty before the first."""
-        try:
-            lines = (self.run_dir / "metrics.jsonl").read_bytes().splitlines()
-        except FileNotFoundError:
-            return {}
-        return json.loads(lines[-1]) if lines else {}
-
-    def _last_words(self) -> str:
-        return self.run_dir.with_suffix(".log").read_text(errors="replace").strip()[-400:]
 
 
 def role(process: psutil.Process) -> str | None:

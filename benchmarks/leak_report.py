@@ -46,7 +46,7 @@ def tables(record: Mapping[str, Any]) -> str:
             f"## {name}: {work['about']}",
             "",
             f"{work['episodes']:,} episodes, {work['env_steps']:,} env-steps (`sfmarl {work['command']}`); exit code "
-            f"{work['exit_code']} when it was asked to stop.",
+            f"{work['exit_code']} when it was asked to stop, {work['orphans']} processes left.",
             "",
             "| process | RSS, MiB: start | end | MiB per hour | own, MiB: start | end | MiB per hour "
             "| shared memory, MiB | open files | threads | flat |",

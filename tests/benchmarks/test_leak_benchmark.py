@@ -18,8 +18,9 @@ ARGS = argparse.Namespace(warm_up=100.0, tolerance_mib=16.0, tolerance_files=4)
 def watched(run: Path, rss_mib, files=12, pids=(1,)):
     """Return a run whose learner was looked at every 5 s for an hour; it begins with 300 MiB of warm-up."""
     import leak
+    from watched_run import WatchedRun
 
-    found = leak.Watched("dict", run)
+    found = leak.Watched("dict", WatchedRun(run))
     for i in range(720):
         seconds = 5.0 * i
         rss = int((rss_mib(seconds / 3600) + (300 if seconds < 100 else 0)) * MIB)
@@ -79,7 +80,14 @@ def test_the_report_says_who_grew(tmp_path):
 
     flat = watched(tmp_path, lambda hour: 500.0).judged(ARGS)
     grown = watched(tmp_path, lambda hour: 500.0 + 40 * hour).judged(ARGS)
-    work = {"about": "spread", "command": "train x", "episodes": 123456, "env_steps": 400000, "exit_code": 130}
+    work = {
+        "about": "spread",
+        "command": "train x",
+        "episodes": 123456,
+        "env_steps": 400000,
+        "exit_code": 130,
+        "orphans": 0,
+    }
     record = {
         "command": "python benchmarks/leak.py", "machine": MACHINE, "seconds": 3600.0, "warm_up": 100.0,
         "tolerance_mib": 16.0, "tolerance_files": 4, "shm_bytes_most": 5, "shm_bytes_left": 0, "flat": False,

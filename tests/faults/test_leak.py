@@ -19,7 +19,7 @@ def leak(monkeypatch):
     import leak
 
     yield leak
-    for name in ("leak", "leak_report", "machine"):
+    for name in ("leak", "leak_report", "machine", "watched_run"):
         sys.modules.pop(name, None)
 
 
