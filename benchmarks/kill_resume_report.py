@@ -70,7 +70,7 @@ def page(record: Mapping[str, Any]) -> str:
             "# Killed and resumed",
             "",
             f"Asynchronous MAPPO on native simple_spread, {record['env_steps']:,} env-steps. The main process is "
-            "killed by SIGKILL at moments drawn evenly over them, and now and then while it starts again; `sfmarl resume` "
+            "killed by SIGKILL at moments drawn evenly over them, now and then while it starts again; `sfmarl resume` "
             "goes on from a checkpoint that is at most a second or two old. Scores: undiscounted episode return, sum "
             "over the team, greedy, with 95 % intervals over episodes; the difference's is over seeds.",
             "",
