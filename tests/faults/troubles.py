@@ -72,6 +72,18 @@ class NeverBuilt(MatrixGame):
         super().__init__(PAYOFF)
 
 
+class Crawling(MatrixGame):
+    """The climbing game, each of whose steps takes `seconds` in a rollout worker."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(PAYOFF)
+        self._seconds = seconds if psutil.Process().name().startswith("sf-rollout") else 0.0
+
+    def step(self, actions):
+        time.sleep(self._seconds)
+        return super().step(actions)
+
+
 class Leaking(Slow):
     """The climbing game at a millisecond per step; keeps a megabyte of every step for ever."""
 
