@@ -175,8 +175,10 @@ def test_a_full_dev_shm_is_no_hindrance(tmp_path):
     full = "mount -t tmpfs -o size=8k tmpfs /dev/shm && head -c 8192 /dev/zero > /dev/shm/full"
     if subprocess.run(["unshare", "--mount", "sh", "-c", full], capture_output=True, check=False).returncode:
         pytest.skip("a file system cannot be mounted here")
-    done = subprocess.run(["unshare", "--mount", "sh", "-c", f"{full} && ! head -c 1 /dev/zero > /dev/shm/more && {train}"],
-                          capture_output=True, text=True, check=False, timeout=100)  # fmt: skip
+    script = f"{full} && ! head -c 1 /dev/zero > /dev/shm/more && {train}"
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script], capture_output=True, text=True, check=False, timeout=100
+    )
     assert done.returncode == 0, done.stderr
     assert latest(tmp_path / "run").env_steps >= 3000
 
