@@ -23,6 +23,7 @@ from sfmarl.command.tournament import tournament
 from sfmarl.command.tune import tune
 from sfmarl.config import Config
 from sfmarl.errors import UsageError, nearest
+from sfmarl.signals import held
 from sfmarl.user_code import import_user_code
 
 HELP = """\
@@ -141,7 +142,8 @@ def _league(words: Sequence[str]) -> int:
 
 def _evaluate(words: Sequence[str]) -> int:
     arguments = parse(EvaluateArguments, words, prog="sfmarl evaluate")
-    from sfmarl.evaluation.evaluate import evaluate_run
+    with held():
+        from sfmarl.evaluation.evaluate import evaluate_run
 
     settings = {name: value for name, value in vars(arguments).items() if name != "json"}
     evaluation = evaluate_run(**settings)

@@ -14,6 +14,7 @@ from pathlib import Path
 from sfmarl.command.arguments import LeagueArguments, TrainArguments, config_of, given_settings, parse_run
 from sfmarl.config import Config, default_run_dir
 from sfmarl.errors import RunError, SfmarlError, UsageError
+from sfmarl.signals import held, raised
 
 OUTPUT_CLOSED = 141
 """Exit code after the reader of our output went away: 128 + SIGPIPE."""
@@ -73,7 +74,8 @@ def _tuned(config: Config, words: Sequence[str]) -> Config:
 
 def train_in_run_dir(config: Config) -> int:
     """Train, with the run directory named beforehand so that a crash leaves its traceback there; return 0."""
-    from sfmarl.run.runner import train
+    with held():
+        from sfmarl.run.runner import train
 
     if config.run_dir is None:
         config.run_dir = default_run_dir(config)
@@ -84,7 +86,8 @@ def train_in_run_dir(config: Config) -> int:
 
 def train_series(config: Config, seeds: Sequence[int]) -> int:
     """Train with every seed and print the table of all; return 0."""
-    from sfmarl.results.series import default_series_dir, train_seeds
+    with held():
+        from sfmarl.results.series import default_series_dir, train_seeds
 
     if config.run_dir is None:
         config.run_dir = default_series_dir(config, seeds)
@@ -100,11 +103,12 @@ def guarded(run: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
     """
     debug = "--debug" in argv or os.environ.get("SFMARL_DEBUG", "0") not in ("", "0")
     try:
-        code = run([word for word in argv if word != "--debug"])
-        sys.stdout.flush()
+        with raised():
+            code = run([word for word in argv if word != "--debug"])
+            sys.stdout.flush()
         return code
     except KeyboardInterrupt as error:
-        # a run that was stopped in order carries the signal's number; shells know 128 + it
+        # it carries the signal's number; shells know 128 + it
         failure, message, code = error, "interrupted", 128 + (error.args[0] if error.args else signal.SIGINT)
     except BrokenPipeError:
         # whoever read our output is gone (`sfmarl list | head`): nobody is left to tell, and flushing would fail again

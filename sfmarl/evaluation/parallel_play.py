@@ -9,11 +9,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
-import signal
 import threading
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 
 import numpy as np
@@ -23,6 +23,7 @@ from sfmarl.errors import RunError, SfmarlError
 from sfmarl.evaluation.contestants import Contestant
 from sfmarl.evaluation.cross_play import Progress, play_matches
 from sfmarl.seeding import seed_for
+from sfmarl.signals import held, left_to_parent
 from sfmarl.user_code import import_user_code
 
 MOST_BATCHES, LEAST_MATCHES = 32, 64
@@ -64,6 +65,7 @@ def play_all(play: Play, matches: np.ndarray, workers: int, progress: Progress) 
 
 def _share_out(play: Play, batches: Sequence[np.ndarray], outcomes: np.ndarray, workers: int, tell: Progress) -> None:
     context = multiprocessing.get_context("spawn")
+    resource_tracker.ensure_running()  # the first process starts it otherwise, and it unblocks signals when it does
     # sealed: what it is made of may be defined in modules that the child imports first
     sealed = pickle.dumps(play)
     processes, busy, left = [], {}, list(range(len(batches)))
@@ -73,7 +75,8 @@ def _share_out(play: Play, batches: Sequence[np.ndarray], outcomes: np.ndarray, 
             process = context.Process(
                 target=_work, args=(theirs, play.config.imports, sealed), name=f"sf-tournament-{index}", daemon=True
             )
-            process.start()
+            with held():
+                process.start()
             theirs.close()
             processes.append(process)
             busy[ours] = left.pop(0)
@@ -104,7 +107,7 @@ def _share_out(play: Play, batches: Sequence[np.ndarray], outcomes: np.ndarray, 
 
 def _work(pipe: Connection, imports: Sequence[str], sealed: bytes) -> None:
     """Play what comes through `pipe` until it is closed or the parent is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    left_to_parent()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         import_user_code(imports)

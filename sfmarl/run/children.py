@@ -141,12 +141,12 @@ class Children:
         """Return the process ids of the run, the main process's included."""
         return [os.getpid(), *(child.process.pid for child in self.running.values())]
 
-    def end(self) -> None:
+    def end(self, patience: float) -> None:
         """See to it that every process ends, after the run word said stop, and hear its last words.
 
-        Who does not end within STOP_SECONDS is killed, all of them at once at a second Ctrl-C.
+        Who does not end within `patience` seconds is killed, all of them at once at a second Ctrl-C.
         """
-        deadline = time.monotonic() + STOP_SECONDS
+        deadline = time.monotonic() + patience
         try:
             while any(child.is_running() for child in self.running.values()) and time.monotonic() < deadline:
                 for child in self.running.values():

@@ -71,6 +71,9 @@ class Crew(Protocol):
         """Return the process ids of the run, the main process's included."""
         ...
 
-    def stop(self) -> list[Message]:
-        """End every component and return what they still had to say. Nothing runs afterwards."""
+    def stop(self, at_once: bool = False) -> list[Message]:
+        """End every component and return what they still had to say; `at_once`: without giving them time for it.
+
+        Nothing runs afterwards.
+        """
         ...

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
-import signal
-from collections.abc import Iterator
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import BaseContext
 
-from sfmarl.run.stopping import END_SIGNALS
+from sfmarl.signals import held
 
 PRELOAD = (
     "torch",
@@ -27,20 +24,7 @@ def fork_server() -> BaseContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(PRELOAD))
     resource_tracker.ensure_running()  # the fork server starts it otherwise, and it unblocks signals when it does
-    with _signals_held():
+    # a terminal's Ctrl-C and a service manager's SIGTERM reach the whole process group, the fork server, too
+    with held():
         forkserver.ensure_running()
     return context
-
-
-@contextlib.contextmanager
-def _signals_held() -> Iterator[None]:
-    """Hold back the signals that end a run; whatever is started meanwhile never sees them, we do afterwards.
-
-    The fork server needs it: a terminal's Ctrl-C and a service manager's SIGTERM reach the whole process group, and
-    who answers them is the main process alone.
-    """
-    old = signal.pthread_sigmask(signal.SIG_BLOCK, END_SIGNALS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, old)

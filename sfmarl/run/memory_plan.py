@@ -11,6 +11,7 @@ import torch
 
 from sfmarl.algorithms import get_algorithm
 from sfmarl.memory.block import BlockSpec
+from sfmarl.memory.queues import CAPACITY_BYTES
 from sfmarl.run.plan import RunPlan, buildable
 from sfmarl.seeding import seed_for
 
@@ -62,8 +63,11 @@ def shared_allocations(plan: RunPlan) -> list[Allocation]:
 
 
 def private_estimates(plan: RunPlan) -> list[Allocation]:
-    """Return what the learners and every process will need besides, as far as it can be told beforehand."""
+    """Return what comes besides: queues, and what the learners and every process need as far as it can be told."""
     found = []
+    if plan.config.mode != "serial" and (queues := queue_count(plan)):
+        detail = f"{queues} of {in_units(CAPACITY_BYTES)}: anonymous too, in /dev/shm if it has room, else on the disk"
+        found.append(Allocation("queues", queues * CAPACITY_BYTES, detail))
     for policy, (about, learns) in enumerate(zip(plan.policies, plan.learning, strict=True)):
         block = next(block for block in plan.plane.blocks() if block.policy == policy)
         batch = plan.batch_lanes[policy] * _slot_bytes(block)
@@ -81,6 +85,11 @@ def private_estimates(plan: RunPlan) -> list[Allocation]:
         Allocation("each process", own, "at most, as this one now; libraries are shared; its environments on top")
     )
     return found
+
+
+def queue_count(plan: RunPlan) -> int:
+    """Return the number of queues of a run in processes: one for each rollout worker and each inference worker."""
+    return plan.plane.workers + (0 if plan.local_inference else plan.plane.inference_workers)
 
 
 def in_units(size: int) -> str:

@@ -102,6 +102,6 @@ class ProcessCrew:
         """See Crew."""
         return self._supervisor.children.pids()
 
-    def stop(self) -> list[Message]:
-        """See Crew. Who does not end in time is killed, all of them at once at a second Ctrl-C."""
-        return self._take_unanswered() + self._answered(self._supervisor.stop())
+    def stop(self, at_once: bool = False) -> list[Message]:
+        """See Crew. Who does not end in time is killed."""
+        return self._take_unanswered() + self._answered(self._supervisor.stop(at_once))

@@ -12,7 +12,6 @@ import ctypes
 import functools
 import os
 import pickle
-import signal
 import sys
 import threading
 import time
@@ -31,7 +30,7 @@ from sfmarl.memory.plane import DataPlane
 from sfmarl.memory.queues import TicketQueue
 from sfmarl.run.plan import RunPlan
 from sfmarl.run.stack_dump import StackDump
-from sfmarl.run.stopping import END_SIGNALS
+from sfmarl.signals import left_to_parent
 from sfmarl.threads import use_threads
 from sfmarl.user_code import import_user_code
 
@@ -81,11 +80,7 @@ class Failure:
 def child_main(role: Role, index: int, handle: Handle, pipe: Connection, dump: StackDump) -> None:
     """Run component `index` of `role` until the run stops. Exit code 0, or 1 after an exception (which is reported)."""
     _name_process(f"sf-{role}-{index}")
-    for number in END_SIGNALS:
-        # they reach the whole process group, and the main process decides; a handler, since SIG_IGN would be inherited
-        # by whatever program an environment starts
-        signal.signal(number, lambda *_: None)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, END_SIGNALS)  # the fork server was started with them blocked
+    left_to_parent()
     dump.arm()
     end_with_parent()
 

@@ -242,6 +242,9 @@ def _run(
             try:
                 stop.obey()
                 summary = training.run()
+            except KeyboardInterrupt:  # asked twice
+                crew.stop(at_once=True)
+                raise
             finally:
                 crew.stop()
                 writer.close()

@@ -150,7 +150,7 @@ class SerialCrew:
         """See Crew."""
         return [os.getpid()]
 
-    def stop(self) -> list[Message]:
+    def stop(self, at_once: bool = False) -> list[Message]:
         """See Crew."""
         self.words.stop()
         for worker in (*self._rollout, *self._learners):

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""Ctrl-C, a service manager, a closed terminal. They reach the whole process group; the main process decides."""
+from sfmarl.signals import heeded
 
 
 class Interrupted(KeyboardInterrupt):
@@ -39,11 +38,11 @@ def signals_noted() -> Iterator[StopRequest]:
 
     def on_signal(number: int, frame: Any) -> None:
         if request.signal:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(number)
         request.signal = number
 
     try:
-        old = {number: signal.signal(number, on_signal) for number in END_SIGNALS}
+        old = {number: signal.signal(number, on_signal) for number in heeded()}
     except ValueError:  # not the main thread of the program: its signals are not ours
         old = {}
     try:

@@ -30,7 +30,7 @@ from sfmarl.memory.plane import DataPlane
 from sfmarl.memory.queues import SharedQueue
 from sfmarl.monitor.event_log import EventLog
 from sfmarl.run.child import Child
-from sfmarl.run.children import Children
+from sfmarl.run.children import STOP_SECONDS, Children
 from sfmarl.run.crew import Message
 from sfmarl.run.hangs import HangWatch
 from sfmarl.run.plan import RunPlan
@@ -260,10 +260,10 @@ class Supervisor:
                 self._events.write("recovered", component=child.name, pid=child.process.pid,
                                    seconds=time.monotonic() - since)  # fmt: skip
 
-    def stop(self) -> list[Message]:
+    def stop(self, at_once: bool) -> list[Message]:
         """End every process and return what they still had to say; what ended the run is told, not what followed."""
         self._words.stop()
-        self.children.end()
+        self.children.end(0.0 if at_once else STOP_SECONDS)
         return self.children.take_messages()
 
 

@@ -167,6 +167,22 @@ def test_a_standard_output_that_takes_nothing_ends_no_training(tmp_path):
     assert latest(tmp_path / "run").env_steps >= 200
 
 
+@pytest.mark.slow
+def test_a_full_dev_shm_is_no_hindrance(tmp_path):
+    """The segment has no name there, and queues go where there is room; nothing ends by SIGBUS."""
+    train = f"{sys.executable} -m sfmarl train games/climbing --algo ippo --num-workers 2 --env-steps 3000"
+    train += f" --num-envs-per-worker 4 --rollout 8 --eval-env-steps 0 --final-eval-episodes 0 --run-dir {tmp_path}/run"
+    full = "mount -t tmpfs -o size=8k tmpfs /dev/shm && head -c 8192 /dev/zero > /dev/shm/full"
+    if subprocess.run(["unshare", "--mount", "sh", "-c", full], capture_output=True, check=False).returncode:
+        pytest.skip("a file system cannot be mounted here")
+    script = f"{full} && ! head -c 1 /dev/zero > /dev/shm/more && {train}"
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script], capture_output=True, text=True, check=False, timeout=100
+    )
+    assert done.returncode == 0, done.stderr
+    assert latest(tmp_path / "run").env_steps >= 3000
+
+
 def test_a_file_that_is_not_replaced_leaves_nothing_behind(tmp_path, monkeypatch):
     path = tmp_path / "summary.json"
     path.write_bytes(b"old")

@@ -10,7 +10,7 @@ from sfmarl.command.cli import main
 from sfmarl.run.runner import train
 from sfmarl.storage.checkpoint import latest
 from sfmarl.workers.faults import FILE
-from tests.faults.test_env_faults import config
+from tests.faults.test_env_faults import STEP, config
 
 pytestmark = pytest.mark.slow
 
@@ -19,7 +19,8 @@ pytestmark = pytest.mark.slow
 @pytest.mark.parametrize("kind", ["Together", "ByTurns", "AllAtOnce", "Tables"])
 def test_a_run_goes_on(kind, mode, tmp_path, capsys):
     """Workers count for themselves, and say who they are."""
-    run = train(config(tmp_path / "run", kind, ways="raise,nan", every=100, mode=mode, num_workers=2, env_steps=6000))
+    ways = STEP if kind in ("Together", "ByTurns") else "raise,exit,nan,inf,reward"
+    run = train(config(tmp_path / "run", kind, ways=ways, every=100, mode=mode, num_workers=2, env_steps=6000))
     faults = run.metrics()[-1]["env/faults"]
     assert run.summary["stopped_by"] == "finished" and run.summary["env_faults"] == faults > 4
     shown = capsys.readouterr().out
@@ -27,6 +28,14 @@ def test_a_run_goes_on(kind, mode, tmp_path, capsys):
         assert re.search(rf"warning.*rollout worker {worker}: tests.faults.faulty.*is built anew", shown)
     assert f"environments failed {faults:,.0f} times" in shown and (run.run_dir / FILE).exists()
     assert run.metrics()[-1]["policy_lag/max"] == 0 or mode == "async"
+
+
+@pytest.mark.parametrize("kind", ["Together", "ByTurns", "AllAtOnce", "Tables"])
+def test_a_run_goes_on_when_episodes_cannot_begin_or_environments_be_closed(kind, tmp_path):
+    for place, ways, every in (("reset", "raise,exit,nan", 12), ("close", "raise,exit", 1)):
+        run = train(config(tmp_path / place, kind, place, ways, every, mode="async", num_workers=2))
+        assert run.summary["stopped_by"] == "finished" and run.summary["env_steps"] >= 1200
+        assert (run.summary["env_faults"] > 0) == (place == "reset")
 
 
 def test_too_many_faults_end_with_exit_code_1(tmp_path, capsys):

@@ -8,6 +8,7 @@ import gc
 import os
 import signal
 import time
+from typing import ClassVar
 
 import numpy as np
 import psutil
@@ -71,6 +72,18 @@ class NeverBuilt(MatrixGame):
         super().__init__(PAYOFF)
 
 
+class Crawling(MatrixGame):
+    """The climbing game, each of whose steps takes `seconds` in a rollout worker."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(PAYOFF)
+        self._seconds = seconds if psutil.Process().name().startswith("sf-rollout") else 0.0
+
+    def step(self, actions):
+        time.sleep(self._seconds)
+        return super().step(actions)
+
+
 class Leaking(Slow):
     """The climbing game at a millisecond per step; keeps a megabyte of every step for ever."""
 
@@ -81,3 +94,16 @@ class Leaking(Slow):
     def step(self, actions):
         self._kept.append(np.ones(2**17))
         return super().step(actions)
+
+
+class Hoarding(MatrixGame):
+    """The climbing game in episodes of three steps; keeps 32 KiB of every episode for ever."""
+
+    kept: ClassVar[list[np.ndarray]] = []
+
+    def __init__(self) -> None:
+        super().__init__(PAYOFF, length=3)
+
+    def reset(self, seed=None, options=None):
+        self.kept.append(np.ones(2**12))
+        return super().reset(seed, options)

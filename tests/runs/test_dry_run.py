@@ -14,7 +14,9 @@ from sfmarl.command.cli import main
 from sfmarl.config import LeagueConfig
 from sfmarl.errors import RunError, UsageError
 from sfmarl.memory.plane import DataPlane
+from sfmarl.memory.queues import CAPACITY_BYTES
 from sfmarl.run import runner
+from sfmarl.run.children import Children
 from sfmarl.run.dry_run import dry_run
 from sfmarl.run.memory_plan import in_units, private_estimates, shared_allocations
 from sfmarl.run.runner import check_run, train
@@ -53,6 +55,15 @@ def test_a_batch_is_as_large_as_the_learners_own(tmp_path, name):
         held = sum(staging._device[name].nbytes for name in Staging.FIELDS if name in staging._device)
         widened = staging._device["action"].nbytes // 2  # int32 in a slot, int64 in a batch
         assert held - widened <= allocation.size <= held
+
+
+@pytest.mark.parametrize(("settings", "count"), [({}, 3), ({"inference": "local"}, 2), ({"mode": "serial"}, 0)])
+def test_queues_are_told(tmp_path, settings, count):
+    plan, _ = check_run(config(tmp_path / "run", num_inference_workers=1, **settings), starts=False)
+    told = [allocation for allocation in private_estimates(plan) if allocation.what == "queues"]
+    assert sum(allocation.size for allocation in told) == count * CAPACITY_BYTES
+    if count:
+        assert len(Children(plan, DataPlane.create(plan.plane), tmp_path).queues) == count
 
 
 def test_networks_are_as_large_as_what_a_checkpoint_holds(tmp_path):

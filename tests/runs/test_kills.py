@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -191,6 +192,34 @@ def test_ctrl_c_while_something_is_imported_is_not_lost(tmp_path, monkeypatch):
         train(config(tmp_path / "run", mode="serial", num_workers=1))
     assert signal.getsignal(signal.SIGINT) is before
     assert not children("")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_serial_run_that_is_killed_again_and_again_is_the_one_that_was_not(tmp_path):
+    """Episodes end with their slots, so every checkpoint falls between them: weights are equal to the bit."""
+    words = "train native/simple_spread --env-kwargs max_cycles=8 --algo mappo --mode serial --num-workers 2"
+    words += " --num-envs-per-worker 4 --rollout 8 --hidden 16 --epochs 2 --minibatches 2 --env-steps 12800"
+    words += " --eval-env-steps 0 --final-eval-episodes 0 --checkpoint-seconds 0.1 --quiet --run-dir"
+    command = [sys.executable, "-m", "sfmarl"]
+    subprocess.run([*command, *words.split(), str(tmp_path / "whole")], check=True, timeout=90)
+    run_dir, rng = tmp_path / "parts", random.Random(5)
+    begun = []
+    process = subprocess.Popen([*command, *words.split(), str(run_dir)])
+    for _ in range(4):
+        before = checkpoint_paths(run_dir)[:1]
+        wait_for(lambda before=before: checkpoint_paths(run_dir)[:1] not in ([], before))
+        time.sleep(rng.uniform(0.0, 0.2))
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+        begun.append(latest(run_dir).env_steps)
+        process = subprocess.Popen([*command, "resume", str(run_dir)])
+    assert process.wait(90) == 0
+    assert begun == sorted(begun) and 0 < begun[-1] < 12_800
+    whole, parts = (latest(path).read_policy("agent") for path in (tmp_path / "whole", run_dir))
+    assert whole.policy_version == parts.policy_version
+    tensors = whole.algorithm_state["tensors"], parts.algorithm_state["tensors"]
+    assert not [name for name in tensors[0] if not tensors[0][name].equal(tensors[1][name])]
 
 
 @pytest.mark.slow
