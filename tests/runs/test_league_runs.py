@@ -11,9 +11,10 @@ import pytest
 
 from sfmarl.algorithms.ppo import Hyperparameters
 from sfmarl.config import Config, LeagueConfig
-from sfmarl.errors import RunError, UsageError
+from sfmarl.errors import UsageError, UserCodeError
 from sfmarl.league.roles import SnapshotRule
-from sfmarl.league.store import open_store
+from sfmarl.league.snapshot import SnapshotMeta, freeze
+from sfmarl.league.store import DirectoryStore, open_store
 from sfmarl.memory.match_table import EMPTY
 from sfmarl.memory.plane import DataPlane
 from sfmarl.monitor.episodes import Episodes
@@ -259,11 +260,64 @@ def test_two_players_have_learners_of_their_own(tmp_path):
         ({"league": {"roles": {str(n): "simple" for n in range(9)}}}, "learning players need as many splits"),
         ({"league": {"roles": {"random": "simple"}}}, "player and a script"),
         ({"league": {"seed_pool": ("nowhere",)}}, "nowhere"),
+        ({"league": {"matchmaker": "window?size=ten"}}, "size = 'ten'"),
+        ({"league": {"eviction": "thin?size=1"}}, "no setting 'size'"),
+        (
+            {"league": {"roles": {"main": "simple", "other": "simple"}}, "players": {"other": {"activation": "relu"}}},
+            r"'main' and 'other' differ: actor\.activation: \"tanh\" here, \"relu\" there",
+        ),
     ],
 )
 def test_what_cannot_be_a_league_is_refused(settings, why, tmp_path):
     with pytest.raises(UsageError, match=why):
         train(config(tmp_path / "run", **settings))
+    assert not (tmp_path / "run").exists()
+
+
+class Failing:
+    """A matchmaker that cannot choose."""
+
+    def distribution(self, view):
+        """Fail."""
+        raise IndexError("none")
+
+
+@pytest.mark.parametrize(
+    ("league", "error", "why"),
+    [
+        ({"seed_pool": ("{bad}",)}, UsageError, "is not a snapshot that can be used"),
+        ({"seed_pool": ("{empty}",)}, UsageError, "holds no snapshots"),
+        ({"seed_pool": ("{other}",)}, UsageError, r"another architecture than the pool: .*actor\.hidden"),
+        ({"matchmaker": f"{__name__}:Failing"}, UserCodeError, "Matchmaker Failing raised IndexError"),
+        ({"pool_size": 2, "eviction": f"{__name__}:nobody", "seed_pool": ("{good}",)}, UserCodeError, "chose None"),
+    ],
+)
+def test_what_a_league_would_fail_at_is_told_before_anything_is_created(league, error, why, tmp_path):
+    plan = check_run(config(tmp_path / "run", mode="serial", num_workers=1))[0]
+    flat = np.ones(plan.plane.weight_sizes[0], np.float32)
+    unlike = json.loads(plan.architecture)
+    unlike["actor"]["hidden"] = [3]
+    for number in range(3):
+        for name, built in (("good", plan.architecture), ("bad", plan.architecture), ("other", unlike)):
+            DirectoryStore(tmp_path / name).put(freeze(built, flat * number, SnapshotMeta("main", order=number)))
+    damage(next((tmp_path / "bad").iterdir()))
+    (tmp_path / "empty").mkdir()
+    if seeds := league.get("seed_pool"):
+        league = league | {"seed_pool": tuple(str(tmp_path / seed.strip("{}")) for seed in seeds)}
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(error, match=why):
+        train(config(tmp_path / "run", mode="serial", num_workers=1, league=league))
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def nobody(entries, may_go):
+    """An eviction rule that cannot choose."""
+
+
+def damage(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
 
 
 def test_a_game_whose_outcome_cannot_be_read_is_refused(tmp_path):
@@ -271,14 +325,23 @@ def test_a_game_whose_outcome_cannot_be_read_is_refused(tmp_path):
         train(config(tmp_path / "run", env="native/prisoners_dilemma"))
 
 
-def test_a_corrupt_snapshot_is_named(tmp_path):
-    run_dir = train(config(tmp_path / "run")).run_dir
-    for path in (run_dir / "snapshots").iterdir():
-        data = bytearray(path.read_bytes())
-        data[-1] ^= 1
-        path.write_bytes(data)
-    with pytest.raises(RunError, match="is not a snapshot that can be used"):
-        resume(run_dir, env_steps=60_000)
+@pytest.mark.parametrize(("harm", "why"), [(damage, "is not a snapshot that can be used"), (Path.unlink, "missing")])
+def test_a_league_whose_snapshots_are_damaged_is_not_resumed_and_loses_nothing(harm, why, tmp_path):
+    settings = {"mode": "serial", "num_workers": 1, "env_steps": 4000}
+    run_dir = train(config(tmp_path / "run", league={"live_snapshots": 1}, **settings)).run_dir
+    entries = league_of(run_dir)["pool"]["entries"]
+    for entry in entries:
+        path = run_dir / "snapshots" / f"{entry['address']}.safetensors"
+        whole = path.read_bytes()
+        harm(path)
+        before = {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()}
+        with pytest.raises(UsageError, match=why) as refused:
+            resume(run_dir, env_steps=6000)
+        assert entry["address"][:12] in str(refused.value)
+        assert {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()} == before
+        path.write_bytes(whole)
+    assert len(entries) > 1, "of which one is live"
+    resume(run_dir, env_steps=6000)
 
 
 @pytest.mark.slow
