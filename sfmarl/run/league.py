@@ -59,7 +59,11 @@ def rehearse(plan: RunPlan, past: Mapping[str, Any] | None = None) -> None:
             pool.load_state_dict(past["pool"])
             pool.check()
         except RunError as error:
-            raise UsageError(f"The league cannot go on: {error}") from error
+            run_dir = plan.config.run_dir
+            raise UsageError(
+                f"The league cannot go on: {error} If there is no copy, delete it and begin a new league with what is "
+                f"left: --init-from {run_dir} --seed-pool {run_dir}."
+            ) from error
         return
     _, pool, results, pairing = _control_plane(plan, AddressStore())
     for entry in _seed(plan, pool):

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from sfmarl.algorithms.ppo import Hyperparameters
 from sfmarl.config import Config, LeagueConfig
 from sfmarl.errors import UsageError, UserCodeError
+from sfmarl.league.payoff import Payoff
 from sfmarl.league.roles import SnapshotRule
 from sfmarl.league.snapshot import SnapshotMeta, freeze
 from sfmarl.league.store import DirectoryStore, open_store
@@ -23,6 +27,8 @@ from sfmarl.run.league import League
 from sfmarl.run.runner import check_run, resume, train
 from sfmarl.storage import checkpoint
 from sfmarl.workers.match_seating import LIVE
+from tests.evaluation.simple_players import HERE
+from tests.runs.small import wait_for
 
 
 def config(run_dir: Path, league: dict | None = None, **settings) -> Config:
@@ -82,7 +88,7 @@ def played(league: League, *matches: tuple[tuple[int, int], tuple[float, float]]
 @pytest.mark.parametrize(
     "env", ["native/tic_tac_toe", pytest.param("native/rock_paper_scissors", marks=pytest.mark.slow)]
 )
-def test_a_league_runs_is_killed_and_goes_on_with_what_it_had(mode, env, tmp_path):
+def test_a_league_runs_and_goes_on_with_what_it_had(mode, env, tmp_path):
     workers = {"async": 2, "serial": 1}[mode]
     # workers report results once a second: the faster game has to last a few
     env_steps = 150_000 if (mode, env) == ("async", "native/rock_paper_scissors") else 40_000
@@ -101,6 +107,56 @@ def test_a_league_runs_is_killed_and_goes_on_with_what_it_had(mode, env, tmp_pat
     assert {address: store.get(address).weights.tobytes() for address in hashes} == hashes
     kept = [e for e in before["pool"]["entries"] if e in after["pool"]["entries"]]
     assert kept, "the newest entries of before are older ones now"
+
+
+@pytest.mark.slow
+def test_a_killed_league_goes_on_from_the_state_it_had_saved(tmp_path, monkeypatch):
+    """kill -9 of the main process while matches run: pool, payoff, ratings and roles are the last checkpoint's."""
+    words = "league native/tic_tac_toe --num-workers 2 --num-envs-per-worker 32 --rollout 8 --hidden 16 --epochs 1"
+    words += f" --snapshot-env-steps 5000 --pool-size 4 --checkpoint-seconds 0.5 --quiet --run-dir {tmp_path / 'run'}"
+    command = [sys.executable, "-m", "sfmarl", *words.split(), "--env-steps", "1000000000"]
+    process = subprocess.Popen(command, start_new_session=True)
+    try:
+        wait_for(lambda: checkpoint.checkpoint_paths(tmp_path / "run") and evicted(tmp_path / "run"))
+        family = psutil.Process(process.pid).children(recursive=True)
+    finally:
+        process.kill()
+        process.wait()
+    wait_for(lambda: not [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE])
+    saved = checkpoint.latest(tmp_path / "run").run_state
+    before, loaded, load = saved["league"], [], League._load
+    assert before["payoff"]["cells"] and before["matches"]["live"] > 100
+
+    def note(self, past):
+        load(self, past)
+        loaded.append(json.loads(json.dumps(self.state_dict())))
+
+    monkeypatch.setattr(League, "_load", note)
+    resume(tmp_path / "run", env_steps=saved["env_steps"] + 20_000)
+    assert loaded == [before]
+    after = league_of(tmp_path / "run")
+    assert after["pool"]["next"] > before["pool"]["next"]
+    assert after["matches"]["live"] > before["matches"]["live"]
+
+
+def evicted(run_dir: Path) -> list[str]:
+    return checkpoint.latest(run_dir).run_state.get("league", {"pool": {"evicted": []}})["pool"]["evicted"]
+
+
+def test_a_game_of_three_seats(tmp_path):
+    """Each plays alone against two; a higher number wins, and 2 is soon learned."""
+    few = {"snapshot_env_steps": 600, "self_play": 0.2, "evaluation_share": 0.3, "payoff_decay": 0.9}
+    settings = {"mode": "serial", "num_workers": 1, "env_steps": 3000}
+    hp = Hyperparameters(critic="own", hidden=(8,), epochs=4, lr=0.02)
+    run_dir = train(config(tmp_path / "run", env=f"{HERE}:HighNumber", league=few, hp=hp, **settings)).run_dir
+    found = league_of(run_dir)
+    assert found["payoff"]["seats"] == 3
+    payoff = Payoff(3)
+    payoff.load_state_dict(found["payoff"])
+    assert payoff.win_rate("main", "random") > 0.7, "against numbers that are drawn evenly 2 scores 5 / 6"
+    in_seat = [payoff.counts(["main"], ["random"], seat).games.item() for seat in range(3)]
+    assert min(in_seat) > 0
+    assert found["elo"]["ratings"]["main"] > found["elo"]["ratings"]["random"]
 
 
 def test_a_serial_league_is_a_function_of_its_seed(tmp_path):
