@@ -101,6 +101,19 @@ def test_shaped_rewards_say_nothing_of_the_outcome():
     assert results.payoff.counts(["main"], ["other"]).wins == 1
 
 
+@pytest.mark.parametrize("last", [-1.0, 1.0])
+def test_results_of_a_report_fade_in_the_order_of_its_matches(last):
+    """Not in that of whoever groups matches that ended alike: a report may hold more games than are remembered."""
+    results = Results(LeagueConfig(payoff_decay=0.9), 2, 1)
+    mixed = np.where(np.random.default_rng(0).permutation(400) < 200, 1.0, -1.0)
+    results.add(_match(mixed[:, None] * [1, -1]), _key, [])
+    even = results.payoff.counts(["main"], ["other"])
+    assert abs(even.win_rate.item() - 0.5) < 0.4 and even.effective.item() > 15
+    ordered = np.repeat([-last, last], 100)
+    results.add(_match(ordered[:, None] * [1, -1]), _key, [])
+    assert results.payoff.win_rate("main", "other") == pytest.approx((1 + last) / 2, abs=1e-4)
+
+
 def test_an_environment_that_said_who_won_once_has_to_say_it_always():
     results, returns = Results(LeagueConfig(), 2, 1), np.array([[3.0, -3.0]])
     results.add(_match(returns, {OUTCOME: np.array([[-1.0, 1.0]])}), _key, [])
@@ -115,7 +128,8 @@ def _key(identity: int) -> str:
 
 def _match(returns: np.ndarray, infos=None, shaped=None) -> Episodes:
     spec = league_games.DuelTables(1, [0]).spec
-    return Episodes(spec, returns, np.ones(1, np.int64), shaped, infos or {}, np.array([[LIVE, LIVE - 1]]))
+    players = np.tile([LIVE, LIVE - 1], (len(returns), 1))
+    return Episodes(spec, returns, np.ones(len(returns), np.int64), shaped, infos or {}, players)
 
 
 def test_the_outcome_cannot_be_pooled_over_steps(tmp_path):
