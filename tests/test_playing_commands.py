@@ -308,6 +308,14 @@ def test_connect_four_of_pettingzoo_is_played_on_its_twin(capsys, monkeypatch, t
     assert code == 0 and ". . . X . . .\n 1 2 3 4 5 6 7" in out and "'9' is no column" in out
 
 
+def test_who_won_is_what_the_game_says(capsys, monkeypatch):
+    """The larger number wins, which pays nothing."""
+    typed(monkeypatch, "1\ny\n0\nn\n")
+    words = ("play", f"{HERE}:zero", "--env", "tests.runs.league_games:PersonsDuel", "--seat", "0")
+    code, out, err = said(capsys, *words)
+    assert (code, err) == (0, "") and out.rstrip().endswith("You won 1, drawn 1, lost 0.")
+
+
 @pytest.mark.parametrize(
     ("words", "why"),
     [
