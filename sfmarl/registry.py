@@ -11,10 +11,12 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar, get_type_hints
 
 from sfmarl.errors import UsageError, nearest
+from sfmarl.setting_types import require_type
 from sfmarl.user_code import import_callable
 
 T = TypeVar("T")
@@ -82,7 +84,7 @@ class Registry(Mapping[str, T], Generic[T]):
         return len(self._values)
 
 
-_SHORT_NUMBER = re.compile(r"[+-]?([0-9]+\.|\.[0-9]+)(e[+-]?[0-9]+)?")
+_SHORT_NUMBER = re.compile(r"[+-]?([0-9]+\.|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
 class Call(NamedTuple):
@@ -115,6 +117,44 @@ def parse_call(text: str) -> Call:
             raise UsageError(f"{text!r}: expected key=value&key=value with each key once, got {word!r}.")
         kwargs[key] = json_or_word(value)
     return Call(name, kwargs)
+
+
+def require_arguments(what: str, call: Call, function: Callable[..., Any], *given: Any) -> None:
+    """Look whether `function(*given, **call.kwargs)` is a call it takes: names, and kinds where they are plain ones.
+
+    Raises UsageError that opens with `what`, names the argument, and says what there is.
+    """
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # of C code, that tells nothing
+        return
+    takes = [name for name, p in signature.parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
+    takes = takes[len(given) :]
+    settings = f"Its settings are {', '.join(takes)}." if takes else "It has no settings."
+    for name in call.kwargs:
+        if name not in takes and not open_ended:
+            raise UsageError(f"{what} has no setting {name!r}.{nearest(name, takes)} {settings}")
+    try:
+        signature.bind(*given, **call.kwargs)
+    except TypeError as error:
+        raise UsageError(f"{what} cannot be called: {error}. {settings}") from error
+    hints = _hints(function)
+    for name, value in call.kwargs.items():
+        if hints.get(name) in (bool, float, int, str):
+            try:
+                require_type(name, value, hints[name], hints[name].__name__)
+            except UsageError as error:
+                raise UsageError(f"{what}: {error} {settings}") from error
+
+
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return argument -> kind, as far as they can be told."""
+    own = function if inspect.isfunction(function) or is_dataclass(function) else getattr(function, "__init__", None)
+    try:
+        return get_type_hints(own)
+    except Exception:  # annotations are anything, and of the user's
+        return {}
 
 
 def json_or_word(text: str) -> Any:

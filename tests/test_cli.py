@@ -83,6 +83,9 @@ def test_mapping_values_are_json_or_strings():
     words = ["a=3", "b=0.5", "c=true", "d=[1, 2]", "e=word", "f=x=y", "g=", 'h="3"']
     expected = {"a": 3, "b": 0.5, "c": True, "d": [1, 2], "e": "word", "f": "x=y", "g": "", "h": "3"}
     assert parse_mapping(words, json_values=True) == expected
+    numbers = {".5": 0.5, "-.25": -0.25, "1.": 1.0, "1e-3": 1e-3, "1E3": 1000.0, ".5E1": 5.0, "-2": -2}
+    assert parse_mapping([f"{n}={n}" for n in numbers], json_values=True) == numbers
+    assert parse_mapping(["a=1.2.3", "b=007", "c=."], json_values=True) == {"a": "1.2.3", "b": "007", "c": "."}
     assert parse_mapping(['{"N": 3, "nested": {"x": null}}'], json_values=True) == {"N": 3, "nested": {"x": None}}
     assert parse_mapping(["team=1"], json_values=False) == {"team": "1"}
     assert parse_mapping([], json_values=True) == {}

@@ -202,7 +202,7 @@ def test_wrong_players_exit_2(capsys, league, tmp_path, words, why):
     assert re.search(why, error), error
 
 
-def test_a_missing_snapshot_exits_2_and_a_damaged_one_1(capsys, league):
+def test_a_missing_and_a_damaged_snapshot_exit_2(capsys, league):
     store = open_store(league)
     gone, damaged, *_ = pool(league)
     (store.path / f"{gone}.safetensors").unlink()
@@ -213,8 +213,12 @@ def test_a_missing_snapshot_exits_2_and_a_damaged_one_1(capsys, league):
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
-    error = refused(capsys, "tournament", league, f"{league}@{damaged[:8]}", code=1)
-    assert path.name in error and "its content has the hash" in error
+    for words in (["tournament", league, f"{league}@{damaged[:8]}"], ["play", league, "--against", f"@{damaged[:8]}"]):
+        error = refused(capsys, *words)
+        assert path.name in error and "its content has the hash" in error
+    path.write_bytes(b"nothing")
+    (store.path / f"{gone}.safetensors").write_bytes(b"nothing")
+    assert "does not begin like" in refused(capsys, "tournament", league, f"{league}@snapshots")
 
 
 def test_a_snapshot_of_another_game_does_not_fit(capsys, league, tmp_path):
@@ -302,6 +306,14 @@ def test_connect_four_of_pettingzoo_is_played_on_its_twin(capsys, monkeypatch, t
     typed(monkeypatch, "4\n9\nq\n")
     code, out, _ = said(capsys, "play", tmp_path / "zoo", "--seat", "0")
     assert code == 0 and ". . . X . . .\n 1 2 3 4 5 6 7" in out and "'9' is no column" in out
+
+
+def test_who_won_is_what_the_game_says(capsys, monkeypatch):
+    """The larger number wins, which pays nothing."""
+    typed(monkeypatch, "1\ny\n0\nn\n")
+    words = ("play", f"{HERE}:zero", "--env", "tests.runs.league_games:PersonsDuel", "--seat", "0")
+    code, out, err = said(capsys, *words)
+    assert (code, err) == (0, "") and out.rstrip().endswith("You won 1, drawn 1, lost 0.")
 
 
 @pytest.mark.parametrize(

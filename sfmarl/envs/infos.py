@@ -71,7 +71,9 @@ class EpisodeInfos:
         self._last, self._sum, self._count = np.zeros(shape), np.zeros(shape), np.zeros(shape, np.int64)
 
     def note(self, env: int, infos: Mapping[AgentId, Any], where: Callable[[], str]) -> None:
-        """Add the infos of one step of one env. Raises RunError, opening with `where()`, for what is no number."""
+        """Add the infos of one step of one env. Raises RunError, opening with `where()`, for what is no number,
+        UsageError when that is to be the outcome of a match.
+        """
         for column, agent in self._agents:
             info = infos.get(agent)
             if not info:
@@ -121,9 +123,9 @@ def _number(value: Any, key: str, agent: AgentId, where: Callable[[], str]) -> f
             raise TypeError
         return float(value if np.ndim(value) == 0 else np.asarray(value).item())
     except (TypeError, ValueError):
-        what = "Leave it out of --info-metrics."
+        said = f"{where()}: agent {agent!r}: its info {key!r} is no number but {value!r:.100}."
         if key == OUTCOME:
-            what = f"It may be 1, 0 or -1, or {', '.join(OUTCOME_WORDS)}."
-        raise RunError(
-            f"{where()}: agent {agent!r}: its info {key!r} is no number but {value!r:.100}. {what}"
-        ) from None
+            raise UsageError(
+                f"{said} The outcome of a match cannot be read: it may be 1, 0 or -1, or {', '.join(OUTCOME_WORDS)}."
+            ) from None
+        raise RunError(f"{said} Leave it out of --info-metrics.") from None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -15,7 +16,7 @@ from sfmarl.errors import RunError, UsageError, nearest
 from sfmarl.evaluation.policy import build_actor
 from sfmarl.evaluation.requests import SNAPSHOTS, Request
 from sfmarl.fit import differences
-from sfmarl.league.snapshot import Snapshot, canonical
+from sfmarl.league.snapshot import CLASS, Snapshot, canonical
 from sfmarl.league.store import FileStore, open_store
 from sfmarl.models.acting import flat_size, flatten_into
 from sfmarl.models.actor import Actor
@@ -86,7 +87,8 @@ def read_contestants(
 
     `snapshots`: at most so many of each run's that asks for all of them. `warn` is told about damaged checkpoints that
     were passed over.
-    Raises UsageError for what is not there, does not fit `env`, or is asked for twice; RunError for what is damaged.
+    Raises UsageError for what is not there, does not fit `env`, or is asked for twice, and for damaged snapshots;
+    RunError for damaged checkpoints.
     """
     found: list[Contestant] = []
     for request in requests:
@@ -179,7 +181,8 @@ def _snapshots(request: Request, env: EnvSpec, limit: int | None) -> list[Contes
     if not addresses:
         raise UsageError(f"{request.run} holds no snapshots: it is no league, or has not taken one yet.")
     _require_there(store, addresses)
-    order = {address: store.describe(address).meta.order for address in addresses}
+    with _whole():
+        order = {address: store.describe(address).meta.order for address in addresses}
     addresses = sorted(addresses, key=lambda address: (order[address], address))
     if limit is not None and limit < len(addresses):
         chosen = np.unique(np.linspace(0, len(addresses) - 1, limit).round().astype(int))
@@ -199,6 +202,15 @@ def _pool(request: Request) -> list[str]:
     return list(dict.fromkeys(entry["address"] for entry in league["pool"]["entries"])) if league else []
 
 
+@contextmanager
+def _whole() -> Iterator[None]:
+    """Have a snapshot that cannot be used be a UsageError: who named it can name another."""
+    try:
+        yield
+    except RunError as error:
+        raise UsageError(str(error)) from error
+
+
 def _require_there(store: FileStore, addresses: Sequence[str]) -> None:
     if missing := [address for address in addresses if not store.has(address)]:
         raise UsageError(
@@ -212,10 +224,11 @@ def _snapshot(
 ) -> Contestant:
     """Return one snapshot; `alike` keeps a network of every architecture."""
     _require_there(store, [address])
-    snapshot = store.get(address)
     alike = {} if alike is None else alike
-    if snapshot.architecture not in alike:
-        alike[snapshot.architecture] = actor_of(snapshot, env)
+    with _whole():
+        snapshot = store.get(address)
+        if snapshot.architecture not in alike:
+            alike[snapshot.architecture] = actor_of(snapshot, env)
     actor = alike[snapshot.architecture]
     if flat_size(actor) != len(snapshot.weights):
         raise UsageError(
@@ -237,11 +250,17 @@ def _snapshot(
 
 
 def actor_of(snapshot: Snapshot, env: EnvSpec) -> Actor:
-    """Return a network of a snapshot's architecture, its weights not loaded. Raises RunError when it describes none.
+    """Return a network of a snapshot's architecture, its weights not loaded.
 
     Like every policy that is loaded it computes in float32, in whatever precision it was trained.
+    Raises UsageError for a class of an algorithm's own, RunError when no network is described.
     """
     about = json.loads(snapshot.architecture)
+    if own := about.get("actor", {}).get(CLASS):
+        raise UsageError(
+            f"snapshot {snapshot.address[:12]} has the weights of a {own}, which an algorithm of its own builds. Play "
+            "checkpoints of its run."
+        )
     agents = env.teams[0].agents
     try:
         sets = about["policy"]["parameter_set"]

@@ -131,13 +131,16 @@ def _play(
         stated = finished.infos.get(OUTCOME)
         for row, env in enumerate(ended.tolist()):
             said = None if stated is None else stated[row]
-            outcomes[match_of[env]] = _outcome(np.bincount(agents, finished.returns[row]), said)
+            outcomes[match_of[env]] = outcome_of(np.bincount(agents, finished.returns[row]), said)
         progress(len(ended))
         begin(ended.tolist())
     return outcomes
 
 
-def _outcome(returns: np.ndarray, stated: np.ndarray | None) -> np.ndarray:
-    """Return the outcome [seats] of seats' returns [seats], or of what was stated of them (NaN: nothing)."""
+def outcome_of(returns: np.ndarray, stated: np.ndarray | None) -> np.ndarray:
+    """Return the outcome [seats] of seats' returns [seats], or of what was stated of them (NaN: nothing).
+
+    Raises UsageError when it cannot be read.
+    """
     silent = stated is None or np.isnan(stated).all()
     return outcome_from_returns(returns) if silent else outcome_from_info(stated)

@@ -8,12 +8,14 @@ import numpy as np
 
 from sfmarl.config import Config
 from sfmarl.envs.board.twins import native_twin
+from sfmarl.envs.infos import OUTCOME
 from sfmarl.envs.registry import make_envs
+from sfmarl.envs.vector import Informative
 from sfmarl.envs.vector_turns import Playable, TurnVectorEnv
 from sfmarl.errors import UsageError
 from sfmarl.evaluation.contestants import Contestant
+from sfmarl.evaluation.cross_play import outcome_of, with_outcomes
 from sfmarl.evaluation.games import Games
-from sfmarl.league.outcome import outcome_from_returns
 from sfmarl.seeding import seed_for
 from sfmarl.specs import EnvSpec
 
@@ -27,7 +29,7 @@ def playable_game(config: Config, seed: int) -> TurnVectorEnv:
     """
     if (twin := native_twin(config.env)) != config.env:
         config = replace(config, env=twin, env_kwargs={})
-    envs = make_envs(config, 1, [seed_for(seed, "person")])
+    envs = make_envs(with_outcomes(config), 1, [seed_for(seed, "person")])
     if isinstance(envs, TurnVectorEnv) and isinstance(envs, Playable):
         return envs
     for env in envs if isinstance(envs, list) else [envs]:
@@ -46,6 +48,7 @@ class PersonsGame:
         self.env, self._greedy = env, greedy
         self._games = Games(env.spec, [opponent], 1, seed)
         self._returns = np.zeros(len(env.spec.teams))
+        self._stated: np.ndarray | None = None
         self._new = np.ones(len(env.spec.teams), bool)
         self.over = True
         """Whether the game has ended, or none has begun."""
@@ -62,8 +65,8 @@ class PersonsGame:
 
     @property
     def outcome(self) -> np.ndarray:
-        """How it ended, [seats] (league/outcome.py). Raises UsageError when the returns do not tell."""
-        return outcome_from_returns(self._returns)
+        """How it ended, [seats] (league/outcome.py). Raises UsageError when neither infos nor returns tell."""
+        return outcome_of(self._returns, self._stated)
 
     def begin(self) -> None:
         """Begin a game."""
@@ -106,3 +109,5 @@ class PersonsGame:
         outcome = self.env.act(_COPY, chosen[:, 0])
         self._returns += outcome.reward[0]
         self.over = bool(outcome.terminated[0] or outcome.truncated[0])
+        if self.over and isinstance(self.env, Informative) and self.env.infos is not None:
+            self._stated = self.env.infos.take(_COPY).get(OUTCOME, np.full((1, 1), np.nan))[0]

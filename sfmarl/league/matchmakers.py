@@ -23,7 +23,7 @@ import numpy as np
 
 from sfmarl.errors import SfmarlError, UsageError, UserCodeError, nearest
 from sfmarl.league.view import View
-from sfmarl.registry import Registry, parse_call
+from sfmarl.registry import Registry, parse_call, require_arguments
 
 
 class Matchmaker(Protocol):
@@ -195,14 +195,18 @@ def register_matchmaker(name: str, factory: Callable[..., Matchmaker], descripti
 def make_matchmaker(text: str) -> Matchmaker:
     """Return the matchmaker that a setting names, e.g. `window?size=20&latest=.5` or `module:callable`.
 
-    Raises UsageError for an unknown name (with the nearest), settings it does not take, or values it refuses.
+    Raises UsageError for an unknown name (with the nearest), settings it does not take, or values it refuses;
+    UserCodeError when it fails.
     """
     call = parse_call(text)
     factory = MATCHMAKERS.find_callable(call.name)
+    require_arguments(f"Matchmaker {text!r}", call, factory)
     try:
         made = factory(**call.kwargs)
-    except TypeError as error:
-        raise UsageError(f"Matchmaker {text!r}: {error}.") from error
+    except SfmarlError:
+        raise
+    except Exception as error:
+        raise UserCodeError(f"Matchmaker {text!r} raised {type(error).__name__} when it was made: {error}.") from error
     if not callable(getattr(made, "distribution", None)):
         raise UsageError(f"Matchmaker {text!r} is a {type(made).__name__} without a method distribution(view).")
     return made

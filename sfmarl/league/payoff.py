@@ -122,6 +122,36 @@ class Payoff:
         A player that sat in several seats is also noted against itself. Raises UsageError for an outcome that is none
         and for a wrong number of seats.
         """
+        rows, result = self._seated(players, outcome)
+        weight = squares = float(times)
+        left = self.decay**times
+        if self.decay < 1:
+            weight, squares = (1 - left) / (1 - self.decay), (1 - left**2) / (1 - self.decay**2)
+        for pair in _pairs(rows):
+            self._fade(pair, left)
+            self._add(pair, rows, result, weight, squares)
+
+    def replay(self, kinds: Sequence[tuple[Sequence[str], ArrayLike]], order: ArrayLike) -> None:
+        """Note many matches, each of one of few `kinds` (players and outcome as in `record`), in their `order`.
+
+        The result is that of as many `record`s. Raises like it, before anything is noted.
+        """
+        seated = [self._seated(*kind) for kind in kinds]
+        played = np.asarray(order, np.intp)
+        kinds_of: dict[tuple[int, int], list[int]] = {}
+        for kind, (rows, _) in enumerate(seated):
+            for pair in _pairs(rows):
+                kinds_of.setdefault(pair, []).append(kind)
+        for pair, among in kinds_of.items():
+            mine = played[np.isin(played, among)]
+            weights = self.decay ** np.arange(len(mine))[::-1]
+            weight, squares = (np.bincount(mine, w, len(kinds)) for w in (weights, weights**2))
+            self._fade(pair, self.decay ** len(mine))
+            for kind in among:
+                self._add(pair, *seated[kind], weight[kind], squares[kind])
+
+    def _seated(self, players: Sequence[str], outcome: ArrayLike) -> tuple[list[int], np.ndarray]:
+        """Return rows and results [seats] of a match; players that are new are added."""
         result = check_outcome(outcome)
         if not len(players) == len(result) == self.seats:
             raise UsageError(
@@ -129,17 +159,21 @@ class Payoff:
             )
         for key in players:
             self.add(key)
-        rows = [self._index[key] for key in players]
-        weight = squares = float(times)
-        if self.decay < 1:
-            left = self.decay**times
-            weight, squares = (1 - left) / (1 - self.decay), (1 - left**2) / (1 - self.decay**2)
-            for row, column in {(r, c) for s, r in enumerate(rows) for t, c in enumerate(rows) if s != t}:
-                self._table[: _LOSS + 1, row, column] *= left
-                self._table[_SQUARE, row, column] *= left**2
+        return [self._index[key] for key in players], result
+
+    def _fade(self, pair: tuple[int, int], left: float) -> None:
+        """Multiply the counts of a pair, in all seats."""
+        for row, column in {pair, pair[::-1]}:
+            self._table[: _LOSS + 1, row, column] *= left
+            self._table[_SQUARE, row, column] *= left**2
+
+    def _add(
+        self, pair: tuple[int, int], rows: Sequence[int], result: np.ndarray, weight: float, squares: float
+    ) -> None:
+        """Add a match with `rows` [seats] to the counts of one of its pairs."""
         for seat, row in enumerate(rows):
             for other, column in enumerate(rows):
-                if seat != other:
+                if seat != other and (row, column) in (pair, pair[::-1]):
                     kind = _WIN if result[seat] > result[other] else _LOSS if result[seat] < result[other] else _DRAW
                     self._table[kind, row, column, seat] += weight
                     self._table[_SQUARE, row, column, seat] += squares
@@ -222,3 +256,8 @@ class Payoff:
             self.add(key)
         for row, column, seat, *values in state["cells"]:
             self._table[:, row, column, seat] = values
+
+
+def _pairs(rows: Sequence[int]) -> set[tuple[int, int]]:
+    """Return the pairs of players that meet in a match, also one's with itself."""
+    return {(min(r, c), max(r, c)) for s, r in enumerate(rows) for t, c in enumerate(rows) if s != t}

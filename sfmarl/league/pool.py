@@ -15,7 +15,6 @@ that is beaten today is what tomorrow's forgetting is measured with.
 
 from __future__ import annotations
 
-import inspect
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -29,7 +28,7 @@ from numpy.typing import ArrayLike
 from sfmarl.errors import RunError, SfmarlError, UsageError, UserCodeError
 from sfmarl.league.snapshot import SnapshotMeta, canonical, differences, freeze
 from sfmarl.league.store import SnapshotStore, open_store
-from sfmarl.registry import Registry, parse_call
+from sfmarl.registry import Registry, parse_call, require_arguments
 
 
 @dataclass(frozen=True)
@@ -82,10 +81,7 @@ def make_eviction_rule(text: str) -> EvictionRule:
     """Return the rule that a setting names, e.g. `thin`, `mine?keep=10` or `module:callable`. Raises UsageError."""
     call = parse_call(text)
     rule = EVICTION.find_callable(call.name)
-    try:
-        inspect.signature(rule).bind((), (), **call.kwargs)
-    except TypeError as error:
-        raise UsageError(f"Eviction rule {text!r}: {error}; it is called with (entries, may_go).") from error
+    require_arguments(f"Eviction rule {text!r}, which is called with (entries, may_go),", call, rule, (), ())
     return partial(rule, **call.kwargs) if call.kwargs else rule
 
 
@@ -146,7 +142,7 @@ class SnapshotPool:
         Nothing has entered when it raises: UsageError for a source that is empty or unknown, or holds another
         architecture or a damaged snapshot; RunError when the pool's own store fails.
         """
-        found, copied = [], []
+        found = []
         for source in sources:
             store = open_store(source) if isinstance(source, Path | str) else source
             try:
@@ -169,10 +165,14 @@ class SnapshotPool:
             except RunError as error:
                 raise UsageError(f"The pool cannot be seeded: {error}") from error
             self.store.put(snapshot)
-            copied.append(snapshot)
-        entered = [self._append(s.address, s.architecture, s.meta) for s in copied]
+        entered = [self._append(address, about.architecture, about.meta) for _, address, about in found]
         self._trim()
         return entered
+
+    def check(self) -> None:
+        """Read every snapshot and compare it with its address. Raises RunError for one that is gone or damaged."""
+        for address in dict.fromkeys(self.addresses):
+            self.store.get(address)
 
     def pin(self, address: str) -> None:
         """Keep the entries of `address` until as many `unpin` follow: a running match plays it."""

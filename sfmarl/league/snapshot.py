@@ -29,6 +29,9 @@ from sfmarl.errors import RunError
 FORMAT = "sfmarl snapshot 1"
 """Names the layout of the bytes and is part of what is hashed."""
 
+CLASS = "class"
+"""Among the actor's settings in an architecture: which class of an algorithm's own it is. Absent: the usual one."""
+
 MAX_HEADER_BYTES = 1 << 24
 """A longer header is not one of ours."""
 

@@ -14,6 +14,7 @@ import re
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -91,6 +92,14 @@ class MemoryStore:
     def delete(self, address: str) -> None:
         """See SnapshotStore."""
         self._snapshots.pop(checked(address), None)
+
+
+class AddressStore(MemoryStore):
+    """Takes note of addresses and keeps no weights: for trying out what would enter a pool."""
+
+    def put(self, snapshot: Snapshot) -> None:
+        """See SnapshotStore."""
+        super().put(replace(snapshot, weights=snapshot.weights[:0].copy()))
 
 
 class FileStore(ABC):

@@ -1,8 +1,9 @@
-"""Pictures of a league for TensorBoard: payoff, ratings, and whom everybody meets.
+"""Pictures of leagues and tournaments: payoff, ratings, and whom everybody meets.
 
 They are drawn on canvases of their own, without pyplot's global state, so that a thread may draw them while the run, or
-a user's callback, draws something else. They are to be read on TensorBoard's cards, about 360 pixels wide: so they are
-small, with large letters, and have more pixels than that for whoever looks at them alone.
+a user's callback, draws something else. Unless they are asked to be wider they are to be read on TensorBoard's cards,
+about 360 pixels wide: so they are small, with large letters, and have more pixels than that for whoever looks at them
+alone.
 """
 
 from __future__ import annotations
@@ -23,12 +24,13 @@ if TYPE_CHECKING:
 DPI = 160
 WIDTH = 4.3
 """Inches."""
-MOST_TICKS = 16
-"""Names on an axis."""
+NAMES_PER_INCH = 6
+"""Names that an axis can hold."""
 CELL = 24
-"""Pixels of a payoff's cell before it is drawn."""
-MOST_NUMBERS = 12
-"""Players up to which a cell that is known to +- .25 holds its number; else colour and size of its square do."""
+"""Pixels of a payoff's cell before it is drawn, at most."""
+ROOM_FOR_NUMBERS = 0.35
+"""Inches of picture for each player from which a cell that is known to +- .25 holds its number; else colour and size of
+its square do."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,10 @@ class Table:
     """[n, n] float64: width of its 95 % interval; 1 without games."""
     games: np.ndarray
     """[n, n] float64."""
+    snapshots: Sequence[bool]
+    """[n]: which are snapshots. Where there is no room for all names some of these go without."""
+    about: Sequence[str] = ()
+    """[n] what stands behind the names of rows; empty: nothing."""
 
 
 @dataclass(frozen=True)
@@ -63,41 +69,61 @@ class Rated:
     """[n] float64: half of its 95 % interval."""
 
 
-def payoff_picture(table: Table, title: str) -> Picture:
-    """Draw the payoff: colour is the win rate, a square is the fuller the narrower the interval; nothing: no games."""
+def payoff_picture(table: Table, title: str, width: float = WIDTH) -> Picture:
+    """Draw who beats whom, `width` inches wide.
+
+    Colour is the win rate, a square is the fuller the narrower the interval; nothing: no games.
+    """
     count = len(table.names)
-    figure, axes = _figure(WIDTH, WIDTH + 0.6)
+    figure, axes = _figure(width, width + 0.6, layout="compressed")
     colours = _colormap("RdBu")
-    axes.imshow(_squares(table, colours), extent=(-0.5, count - 0.5, count - 0.5, -0.5), interpolation="nearest")
-    if count <= MOST_NUMBERS:
+    squares = _squares(table, colours, max(3, min(CELL, int(width * DPI / count))))
+    axes.imshow(squares, extent=(-0.5, count - 0.5, count - 0.5, -0.5), interpolation="nearest")
+    if width / count >= ROOM_FOR_NUMBERS:
         for row, column in np.argwhere((table.width <= 0.5) & ~np.eye(count, dtype=bool)).tolist():
             rate = table.win_rates[row, column]
             ink = "black" if 0.2 < rate < 0.8 else "white"
             axes.text(column, row, f"{100 * rate:.0f}", ha="center", va="center", fontsize=9, color=ink)
-    named = range(0, count, -(-count // MOST_TICKS))
+    named = thinned(table.snapshots, int(NAMES_PER_INCH * width))
     axes.set_xticks(named, [table.names[place] for place in named], rotation=90, fontsize=7)
-    axes.set_yticks(named, [table.names[place] for place in named], fontsize=7)
+    rows = [f"{name}  {about}" for name, about in zip(table.names, table.about or [""] * count, strict=True)]
+    axes.set_yticks(named, [rows[place].rstrip() for place in named], fontsize=7)
     axes.tick_params(length=0)
-    bar = figure.colorbar(_scale(colours, 1.0), ax=axes, orientation="horizontal", fraction=0.05)
+    bar = figure.colorbar(_scale(colours, 1.0), ax=axes, orientation="horizontal", fraction=0.22 / width)
     bar.set_label("win rate of the row against the column", fontsize=8)
     bar.ax.tick_params(labelsize=7)
-    games = int(np.triu(table.games, 1).sum())
-    axes.set_title(_wrapped(f"{title}: {games:,} games; a full square is a narrow 95\u00a0% interval"), fontsize=9)
+    axes.set_title(_wrapped(f"{title}; a full square is a narrow 95\u00a0% interval", width), fontsize=9)
     return _encoded(figure)
 
 
-def _squares(table: Table, colours: Any) -> np.ndarray:
-    """Return the cells as an image [n * CELL, n * CELL, 3]: one image is drawn far sooner than n * n patches."""
+def thinned(may_go: Sequence[bool], count: int) -> list[int]:
+    """Return `count` places, or all if they are fewer: those that may not go, and others spread evenly among the rest.
+
+    The first and the last of those that may go are always among them, also where that makes more than `count`.
+    """
+    gone = np.asarray(may_go, bool)
+    rest = np.flatnonzero(gone)
+    room = max(2, count - np.count_nonzero(~gone))
+    if len(rest) > room:
+        gone[rest[np.linspace(0, len(rest) - 1, room).round().astype(int)]] = False
+    else:
+        gone[:] = False
+    return np.flatnonzero(~gone).tolist()
+
+
+def _squares(table: Table, colours: Any, cell: int) -> np.ndarray:
+    """Return the cells as an image [n * cell, n * cell, 3]: one image is drawn far sooner than n * n patches."""
     count = len(table.names)
-    image = np.full((count, count, CELL, CELL, 3), 0.87)
+    image = np.full((count, count, cell, cell, 3), 0.87, np.float32)
     image[:, :, 0], image[:, :, :, 0] = 1.0, 1.0
     # areas, not sides, are what the eye compares
-    sides = np.sqrt(np.clip(1.0 - table.width, 0.05, 1.0)) * (CELL - 2)
+    sides = np.sqrt(np.clip(1.0 - table.width, 0.05, 1.0)) * (cell - 2)
+    inks = colours(table.win_rates)[..., :3]
     for row, column in np.argwhere((table.games > 0) & ~np.eye(count, dtype=bool)).tolist():
         side = max(3, round(float(sides[row, column])))
-        begin = 1 + (CELL - side) // 2
-        image[row, column, begin : begin + side, begin : begin + side] = colours(table.win_rates[row, column])[:3]
-    return image.transpose(0, 2, 1, 3, 4).reshape(count * CELL, count * CELL, 3)
+        begin = 1 + max(0, cell - side) // 2
+        image[row, column, begin : begin + side, begin : begin + side] = inks[row, column]
+    return image.transpose(0, 2, 1, 3, 4).reshape(count * cell, count * cell, 3)
 
 
 def ratings_picture(rated: Rated, title: str) -> Picture:
@@ -141,7 +167,7 @@ def opponents_picture(names: Sequence[str], met: Mapping[str, np.ndarray], title
         axes.tick_params(labelsize=8)
         axes.grid(axis="y", alpha=0.3)
         axes.set_xticks(range(len(names)), [])
-    named = range(0, len(names), -(-len(names) // MOST_TICKS))
+    named = thinned([name not in met for name in names], int(NAMES_PER_INCH * WIDTH))
     panels[-1].set_xticks(named, [names[place] for place in named], rotation=90, fontsize=7)
     panels[0].set_title(_wrapped(title), fontsize=9)
     return _encoded(figure)
@@ -171,12 +197,12 @@ def opponents_over_time_picture(
     return _encoded(figure)
 
 
-def _figure(width: float, height: float, panels: int = 1) -> tuple[Any, ...]:
-    """Return a figure of inches and its panels, one above the other."""
+def _figure(width: float, height: float, panels: int = 1, layout: str = "constrained") -> tuple[Any, ...]:
+    """Return a figure of inches and its panels, one above the other; `compressed` is for panels that stay square."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+    figure = Figure(figsize=(width, height), dpi=DPI, layout=layout)
     FigureCanvasAgg(figure)
     return figure, *figure.subplots(panels, 1, squeeze=False)[:, 0]
 
@@ -217,5 +243,5 @@ def _scale(colours: Any, most: float, gamma: float = 1.0) -> Any:
     return ScalarMappable(PowerNorm(gamma, 0.0, most), colours)
 
 
-def _wrapped(text: str) -> str:
-    return textwrap.fill(text, 52)
+def _wrapped(text: str, width: float = WIDTH) -> str:
+    return textwrap.fill(text, int(12 * width))

@@ -10,6 +10,7 @@ from typing import Any, Protocol, get_type_hints
 
 from sfmarl.config import Config
 from sfmarl.errors import UsageError, nearest
+from sfmarl.registry import json_or_word
 from sfmarl.setting_types import check_types
 
 FORMS = "A..B (a range), log:A..B (on a logarithmic scale), int:A..B or A..B/STEP (whole numbers), or A,B,C (a choice)"
@@ -131,16 +132,9 @@ def _choice(name: str, text: str) -> Dimension:
     try:
         choices = json.loads(f"[{text}]")  # numbers, booleans, lists
     except (ValueError, RecursionError):
-        choices = [_json_or_word(word) for word in text.split(",")]
+        choices = [json_or_word(word) for word in text.split(",")]
     if len(choices) < 2 or "" in choices:
         raise ValueError("a choice needs two values or more")
     if len({json.dumps(choice) for choice in choices}) < len(choices):
         raise ValueError("a value is given twice")
     return Dimension(name, choices=tuple(choices))
-
-
-def _json_or_word(word: str) -> Any:
-    try:
-        return json.loads(word)
-    except (ValueError, RecursionError):
-        return word

@@ -42,8 +42,8 @@ def tournament(
     their number. `warn` is told about damaged checkpoints that were passed over, `progress` how many games of how many
     have been played.
 
-    Raises UsageError for players that do not exist, do not fit together or are fewer than two, and for a game whose
-    outcome cannot be read; RunError for damaged weights and a game that fails.
+    Raises UsageError for players that do not exist, do not fit together or are fewer than two, for damaged snapshots,
+    and for a game whose outcome cannot be read; RunError for damaged checkpoints and a game that fails.
     """
     for name, value, least in (("games", games, 1), ("openings", openings, 0), ("workers", workers, 1)):
         if value < least:

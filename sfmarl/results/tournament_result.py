@@ -20,7 +20,8 @@ from sfmarl.errors import RunError
 from sfmarl.evaluation.contestants import Contestant
 from sfmarl.league.payoff import Payoff, wilson
 from sfmarl.league.ratings import BradleyTerry, Elo, bradley_terry
-from sfmarl.results.heat_map import save_heat_map
+from sfmarl.monitor.league_pictures import Table, payoff_picture
+from sfmarl.monitor.record_files import Picture
 from sfmarl.results.table import format_table
 from sfmarl.results.verdict import Verdict
 from sfmarl.seeding import seed_for
@@ -30,6 +31,8 @@ WIDEST_MATRIX = 20
 """Players up to which the console shows the matrix; more are for the picture and the JSON."""
 WIDEST_INTERVALS = 8
 """Players up to which it shows the interval of every win rate."""
+INCHES_PER_PLAYER, NARROWEST_PICTURE, WIDEST_PICTURE = 0.25, 4.0, 18.0
+"""Width of the picture."""
 
 
 @dataclass(frozen=True)
@@ -242,6 +245,21 @@ class Tournament:
         low, high = (bound[row, column] for bound in self.intervals)
         return f"{_share(self.win_rates[row, column])} ± {_share((high - low) / 2)}"
 
+    def picture(self) -> Picture:
+        """Return the win rates of rows against columns, in the order in which the players were named."""
+        low, high = self.intervals
+        table = Table(
+            self.names,
+            self.win_rates,
+            high - low,
+            self.played,
+            [contestant.kind == "snapshot" for contestant in self.contestants],
+            [f"{rating:.0f}" for rating in self.ratings.ratings],
+        )
+        games, seats = f"{len(self.matches):,} games", "both seats" if len(self.seats) == 2 else "all seats"
+        width = min(NARROWEST_PICTURE + INCHES_PER_PLAYER * len(self.names), WIDEST_PICTURE)
+        return payoff_picture(table, f"{self.env}: {games}, {seats}; behind the names: rating", width)
+
     def write(self, json_file: Path | None = None, picture: Path | None = None) -> list[Path]:
         """Write the JSON and the heat map where they are wanted; return what was written.
 
@@ -250,7 +268,7 @@ class Tournament:
         written = []
         for path, write in (
             (json_file, lambda path: replace_file(path, dump_json(self.to_json()))),
-            (picture, lambda path: save_heat_map(self, path)),
+            (picture, lambda path: replace_file(path, self.picture().png)),
         ):
             if path is None:
                 continue

@@ -22,9 +22,9 @@ from sfmarl.errors import RunError, UsageError
 from sfmarl.league.live_choice import choose_live
 from sfmarl.league.matchmakers import make_matchmaker
 from sfmarl.league.pool import PoolEntry, SnapshotPool, make_eviction_rule
-from sfmarl.league.roles import SnapshotRule, make_role
+from sfmarl.league.roles import Role, SnapshotRule, make_role
 from sfmarl.league.snapshot import SnapshotMeta, address_of
-from sfmarl.league.store import FOLDER, DirectoryStore
+from sfmarl.league.store import FOLDER, AddressStore, DirectoryStore, SnapshotStore
 from sfmarl.memory.match_table import EMPTY, Matches
 from sfmarl.memory.plane import DataPlane
 from sfmarl.monitor.episodes import Episodes
@@ -47,6 +47,51 @@ MIN_GAMES = 10
 """Games against each opponent before a win rate brings a snapshot forward."""
 
 
+def rehearse(plan: RunPlan, past: Mapping[str, Any] | None = None) -> None:
+    """Do what a league does before its first match, and keep nothing of it: what cannot be is told before it costs.
+
+    `past` is the league's part of the checkpoint that is resumed. Raises UsageError for pools that cannot be seeded and
+    snapshots of a resumed pool that are gone or damaged, UserCodeError for a matchmaker or eviction rule that fails.
+    """
+    if past:
+        pool = _control_plane(plan, DirectoryStore(plan.config.run_dir / FOLDER))[1]
+        try:
+            pool.load_state_dict(past["pool"])
+            pool.check()
+        except RunError as error:
+            run_dir = plan.config.run_dir
+            raise UsageError(
+                f"The league cannot go on: {error} If there is no copy, delete it and begin a new league with what is "
+                f"left: --init-from {run_dir} --seed-pool {run_dir}."
+            ) from error
+        return
+    _, pool, results, pairing = _control_plane(plan, AddressStore())
+    for entry in _seed(plan, pool):
+        results.enter(entry.address, entry.meta.player)
+    pairing.wanted()
+
+
+def _control_plane(plan: RunPlan, store: SnapshotStore) -> tuple[list[Role], SnapshotPool, Results, Pairing]:
+    """Return the parts of a league that know nothing of memory and processes."""
+    settings, teams = plan.config.league, plan.env.teams
+    matchmaker = make_matchmaker(settings.matchmaker)
+    rule = SnapshotRule(
+        settings.snapshot_env_steps // EARLIEST, settings.snapshot_env_steps, settings.snapshot_win_rate, MIN_GAMES
+    )
+    roles = [
+        make_role(role, rule, matchmaker, seed_for(plan.config.seed, "role", name))
+        for name, role in settings.roles.items()
+    ]
+    pool = SnapshotPool(store, json.loads(plan.architecture), settings.pool_size, make_eviction_rule(settings.eviction))
+    results = Results(settings, len(teams), len(teams[0].agents))
+    return roles, pool, results, Pairing(settings, roles, matchmaker, pool, results)
+
+
+def _seed(plan: RunPlan, pool: SnapshotPool) -> list[PoolEntry]:
+    """Have the pool begin with what the settings name. Raises UsageError."""
+    return pool.seed(*(seed_store(source, plan.architecture) for source in plan.config.league.seed_pool))
+
+
 class League:
     """One run's league."""
 
@@ -61,37 +106,17 @@ class League:
         """`past` is the league's part of the checkpoint that is resumed, empty for a new run.
 
         `reset` has a player's learner begin again from its first weights.
-        Raises UsageError for a matchmaker that does not exist, names that clash, and pools that cannot be seeded;
-        RunError when a snapshot of the checkpoint is missing.
+        Raises what `rehearse` raises, which is to be called before anything is created.
         """
         settings = plan.config.league
         self._plan, self._plane, self._tell, self._reset = plan, plane, tell, reset
         self.settings = settings
         self.names = [policy.name for policy in plan.policies]
-        if clash := set(self.names) & set(settings.scripts):
-            raise UsageError(
-                f"{sorted(clash)[0]!r} is a player and a script of the league. Rename the player in roles."
-            )
-        matchmaker = make_matchmaker(settings.matchmaker)
-        rule = SnapshotRule(
-            settings.snapshot_env_steps // EARLIEST, settings.snapshot_env_steps, settings.snapshot_win_rate, MIN_GAMES
-        )
-        self.roles = [
-            make_role(role, rule, matchmaker, seed_for(plan.config.seed, "role", name))
-            for name, role in settings.roles.items()
-        ]
         folder = plan.config.run_dir / FOLDER
-        self.pool = SnapshotPool(
-            # a link leads to where others may have theirs
-            DirectoryStore(folder, shared=folder.is_symlink()),
-            json.loads(plan.architecture),
-            settings.pool_size,
-            make_eviction_rule(settings.eviction),
-        )
+        # a link leads to where others may have theirs
+        store = DirectoryStore(folder, shared=folder.is_symlink())
+        self.roles, self.pool, self.results, self.pairing = _control_plane(plan, store)
         self._named: dict[str, set[str]] = {}
-        teams = plan.env.teams
-        self.results = Results(settings, len(teams), len(teams[0].agents))
-        self.pairing = Pairing(settings, self.roles, matchmaker, self.pool, self.results)
         self.live = LiveSnapshots(plane, self._weights_of, partial(address_of, plan.architecture))
         self.bytes_if_all_pulled = 0
         """Bytes that would have moved in this sitting if every rollout worker had pulled every new snapshot once."""
@@ -102,8 +127,8 @@ class League:
         self._next_refresh = 0
         if past:
             self._load(past)
-        elif settings.seed_pool:
-            for entry in self.pool.seed(*(seed_store(source, plan.architecture) for source in settings.seed_pool)):
+        else:
+            for entry in _seed(plan, self.pool):
                 self._enter(entry)
         self._refresh()
 

@@ -118,7 +118,7 @@ class Board:
 
     def _made(self, standing: Standing) -> Late:
         ratings, half = _rated(standing, self._scripts)
-        shown = thinned(standing.contestants, SHOWN)
+        shown = pictures.thinned([c.kind == "snapshot" for c in standing.contestants], SHOWN)
         document = _document(standing, ratings, half, shown)
         self._history = fewer([*self._history, Look.read({"env_steps": standing.env_steps, **document})])
         scalars = {}
@@ -137,8 +137,13 @@ class Board:
         low, high = counts.interval
         names = [contestant.label for contestant in standing.contestants]
         table = pictures.Table(
-            [names[place] for place in shown], counts.win_rate[cell], (high - low)[cell], counts.games[cell]
+            [names[place] for place in shown],
+            counts.win_rate[cell],
+            (high - low)[cell],
+            counts.games[cell],
+            [standing.contestants[place].kind == "snapshot" for place in shown],
         )
+        games = int(np.triu(table.games, 1).sum())
         played = np.flatnonzero(counts.games.any(axis=1))
         who = [standing.contestants[place] for place in played]
         rated = pictures.Rated(
@@ -155,7 +160,7 @@ class Board:
         }
         steps, rows, over_time = over_time_of(self._history, list(standing.met), SHOWN // 2)
         return {
-            "league/payoff": pictures.payoff_picture(table, f"Payoff at {at}"),
+            "league/payoff": pictures.payoff_picture(table, f"Payoff at {at}: {games:,} games"),
             "league/ratings": pictures.ratings_picture(rated, f"Ratings at {at}, given all games (Bradley-Terry)"),
             "league/opponents": pictures.opponents_picture(list(groups), met, f"Whom players are to meet at {at}"),
             "league/opponents_over_time": pictures.opponents_over_time_picture(
@@ -164,24 +169,11 @@ class Board:
         }
 
 
-def thinned(contestants: Sequence[Contestant], count: int) -> list[int]:
-    """Return places of at most `count` contestants: who learns, scripts, and snapshots spread evenly by age.
-
-    The first and the newest snapshot are among them.
-    """
-    others = [place for place, contestant in enumerate(contestants) if contestant.kind != "snapshot"]
-    snapshots = [place for place, contestant in enumerate(contestants) if contestant.kind == "snapshot"]
-    room = max(2, count - len(others))
-    if len(snapshots) > room:
-        snapshots = [snapshots[i] for i in np.linspace(0, len(snapshots) - 1, room).round().astype(int)]
-    return others + snapshots
-
-
 def _groups(contestants: Sequence[Contestant]) -> dict[str, list[int]]:
     """Return name -> places: who learns one by one, snapshots in groups of neighbours by age."""
     groups = {c.label: [place] for place, c in enumerate(contestants) if c.kind == "learning"}
     snapshots = [place for place, contestant in enumerate(contestants) if contestant.kind == "snapshot"]
-    for part in np.array_split(snapshots, min(len(snapshots), SHOWN - len(groups))) if snapshots else ():
+    for part in np.array_split(snapshots, min(len(snapshots), max(1, SHOWN - len(groups)))) if snapshots else ():
         first, last = contestants[part[0]], contestants[part[-1]]
         groups[first.label if len(part) == 1 else f"#{first.number} - #{last.number}"] = part.tolist()
     return groups

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
 
 from torch import nn
 
@@ -13,8 +12,10 @@ from sfmarl.envs.script import find_script
 from sfmarl.errors import UsageError, nearest
 from sfmarl.fit import differences
 from sfmarl.league.roles import ROLES
-from sfmarl.league.snapshot import canonical
+from sfmarl.league.snapshot import CLASS, canonical
+from sfmarl.league.snapshot import differences as architectures_differ
 from sfmarl.memory.match_table import TableSpec
+from sfmarl.models.actor import Actor
 from sfmarl.players import Learning, learning_player
 from sfmarl.specs import EnvSpec, PolicySpec
 
@@ -47,6 +48,8 @@ def league_players(config: Config, env: EnvSpec) -> dict[str, Learning]:
             raise UsageError(f"player {name!r} has no role {role!r}.{nearest(role, ROLES)} Roles: {', '.join(ROLES)}.")
     if not roles:
         raise UsageError("a league needs somebody who learns: name a player in roles, e.g. main=simple.")
+    if clash := set(roles) & set(config.league.scripts):
+        raise UsageError(f"{min(clash)!r} is a player and a script of the league. Rename the player in roles.")
     for call in config.league.scripts:
         find_script(call)
     return {name: learning_player(config, name) for name in roles}
@@ -62,21 +65,33 @@ def table_of(config: Config, players: int, workers: int) -> TableSpec:
     return TableSpec(players, config.league.live_snapshots, len(config.league.scripts))
 
 
-def require_alike(names: Sequence[str], actors: Sequence[nn.Module]) -> None:
+def require_alike(names: Sequence[str], architectures: Sequence[str]) -> None:
     """Raise UsageError unless all players have the same network: a snapshot of one may sit in any bank slot."""
-    shapes = [{name: tuple(x.shape) for name, x in actor.state_dict().items()} for actor in actors]
-    for name, other in zip(names[1:], shapes[1:], strict=True):
-        if other != shapes[0]:
+    for name, other in zip(names[1:], architectures[1:], strict=True):
+        if unlike := architectures_differ(architectures[0], other):
             raise UsageError(
-                f"the players of a league have one network, but {names[0]!r} and {name!r} differ. Give them the "
-                "same hidden layers, memory and normalisation; algorithms and learning rates may differ."
+                f"the players of a league have one network, but {names[0]!r} and {name!r} differ: "
+                f"{'; '.join(unlike[:5])}. Give them the same layers, memory and normalisation; how they learn may "
+                "differ."
             )
 
 
-def architecture(spec: PolicySpec, hp: Any) -> str:
-    """Return what must agree for the weights of two players to mean the same, as canonical JSON."""
+def architecture(spec: PolicySpec, actor: nn.Module) -> str:
+    """Return what must agree for the weights of two players to mean the same, as canonical JSON.
+
+    Raises UsageError for a network that is no `Actor`: nothing says what its weights are the weights of.
+    """
+    if not isinstance(actor, Actor):
+        raise UsageError(
+            f"the network of {spec.name!r} is a {type(actor).__qualname__} of its algorithm's own, which no snapshot "
+            "can describe. For a league have build_actor return an Actor (sfmarl/models/actor.py), if need be with an "
+            "encoder of yours (register_model)."
+        )
     about = spec.to_json()
     for name in ("name", "agents", "state_source", "state_shape"):
         about.pop(name, None)
-    net = asdict(hp.net(hp.actor_rnn, hp.encoder))
-    return canonical({"policy": about, "actor": net | {"hidden": list(net["hidden"])}})
+    net = asdict(actor.config)
+    net["hidden"] = list(net["hidden"])
+    if type(actor) is not Actor:
+        net[CLASS] = type(actor).__qualname__
+    return canonical({"policy": about, "actor": net})

@@ -48,19 +48,19 @@ class Results:
         )
         read = outcome_from_info if self._states_outcomes else outcome_from_returns
         kinds: list[tuple[list[str], np.ndarray]] = []
-        for row, times in zip(alike, count.tolist(), strict=True):
+        differ = np.zeros(len(alike), bool)
+        for number, (row, times) in enumerate(zip(alike, count.tolist(), strict=True)):
             identities = row[: self._seats].astype(np.int64).tolist()
             live = any(LIVE >= identity > LIVE - len(self._names) for identity in identities)
             self.matches["live" if live else "frozen"] += times
-            outcome = read(row[self._seats :])
-            keys = [key(identity) for identity in identities]
-            kinds.append((keys, outcome))
-            if len(set(identities)) == 1:
-                continue
-            self.payoff.record(keys, outcome, times)
-            self._note_quality(keys, outcome, times, past)
-        # one match after the other, in the order in which they were reported: Elo depends on it
-        self.elo.replay(kinds, kind.reshape(-1).tolist())
+            kinds.append(([key(identity) for identity in identities], read(row[self._seats :])))
+            differ[number] = len(set(identities)) > 1
+            if differ[number]:
+                self._note_quality(*kinds[-1], times, past)
+        # in the order in which they were reported: results that fade and Elo depend on it
+        order = kind.reshape(-1)
+        self.payoff.replay(kinds, order[differ[order]])
+        self.elo.replay(kinds, order.tolist())
 
     def _ends(self, episodes: Episodes) -> np.ndarray:
         """Return what tells how matches ended, [n, seats]: what the environment says of it, or its rewards' sums.

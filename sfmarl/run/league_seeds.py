@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from sfmarl.algorithms import get_algorithm
-from sfmarl.errors import UsageError, nearest
-from sfmarl.league.snapshot import Snapshot, SnapshotMeta, differences, freeze
+from sfmarl.errors import RunError, UsageError, nearest
+from sfmarl.evaluation.policy import build_actor
+from sfmarl.league.snapshot import SnapshotMeta, differences, freeze
 from sfmarl.league.store import MemoryStore, SnapshotStore, open_store
 from sfmarl.models.acting import flat_size, flatten_into
 from sfmarl.run.league_plan import architecture
-from sfmarl.storage.checkpoint import Checkpoint, PolicyState, checkpoint_paths, open_checkpoint
-from sfmarl.storage.config_file import from_json
+from sfmarl.storage.checkpoint import Checkpoint, checkpoint_paths, open_checkpoint
 
 
 def seed_store(source: str, ours: str) -> SnapshotStore:
@@ -44,32 +42,21 @@ def _of_checkpoint(opened: Checkpoint, ours: str, policy: str = "") -> MemorySto
     store, unlike = MemoryStore(where=str(opened.path)), []
     for name in [policy] if policy else names:
         state = opened.read_policy(name)
-        preset = get_algorithm(state.algo).hyperparameters()
-        hp = from_json(type(preset), state.hp, f"policy {name!r} of {opened.path}")
-        if not hasattr(hp, "net"):
-            unlike.append(f"{name!r} was trained by {state.algo}, whose networks are not described by settings")
+        try:
+            actor = build_actor(state)
+            theirs = architecture(state.spec, actor)
+        except (RunError, UsageError) as error:
+            unlike.append(f"{name!r}: {str(error).rstrip('.')}")
             continue
-        theirs = architecture(state.spec, hp)
         if different := differences(ours, theirs):
             unlike.append(f"{name!r}: {'; '.join(different[:5])}")
             continue
-        store.put(_frozen(state, hp, theirs, int(opened.run_state.get("env_steps", 0))))
+        flat = np.empty(flat_size(actor), np.float32)
+        flatten_into(actor, flat)
+        env_steps = int(opened.run_state.get("env_steps", 0))
+        store.put(freeze(theirs, flat, SnapshotMeta(name, env_steps=env_steps, policy_version=state.policy_version)))
     if not store.addresses():
         raise UsageError(
             f"The pool cannot be seeded: no policy of {opened.path} is built like the league's. {'. '.join(unlike)}."
         )
     return store
-
-
-def _frozen(state: PolicyState, hp: Any, built: str, env_steps: int) -> Snapshot:
-    actor = get_algorithm(state.algo).cls.build_actor(state.spec, hp)
-    try:
-        actor.load_state_dict(state.actor_tensors)
-    except RuntimeError as error:
-        raise UsageError(
-            f"The pool cannot be seeded: the weights of {state.spec.name!r} do not fit its actor: {error}"
-        ) from error
-    flat = np.empty(flat_size(actor), np.float32)
-    flatten_into(actor, flat)
-    meta = SnapshotMeta(state.spec.name, env_steps=env_steps, policy_version=state.policy_version)
-    return freeze(built, flat, meta)

@@ -25,7 +25,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from sfmarl.errors import SfmarlError
+from sfmarl.errors import SfmarlError, UsageError
 from sfmarl.memory.plane import DataPlane
 from sfmarl.memory.queues import TicketQueue
 from sfmarl.run.plan import RunPlan
@@ -71,8 +71,8 @@ class Failure:
     """For the user: who, what, what to do."""
     traceback: str
     """For whoever looks for the cause."""
-    expected: bool
-    """It was an SfmarlError: the message says it all."""
+    usage: bool
+    """It was a UsageError: what was asked for cannot be done, whoever notices it."""
     at: float
     """`time.monotonic()`, one clock for all processes: what failed first is the cause."""
 
@@ -99,9 +99,8 @@ def child_main(role: Role, index: int, handle: Handle, pipe: Connection, dump: S
         if not parent_process().is_alive():
             os._exit(1)
         if not words.stopping:
-            expected = isinstance(error, SfmarlError)
-            message = str(error) if expected else f"{type(error).__name__}: {error}"
-            report("failed", Failure(message, traceback.format_exc(), expected, at))
+            message = str(error) if isinstance(error, SfmarlError) else f"{type(error).__name__}: {error}"
+            report("failed", Failure(message, traceback.format_exc(), isinstance(error, UsageError), at))
             sys.exit(1)
 
 

@@ -37,7 +37,7 @@ from sfmarl.run.crew import Crew
 from sfmarl.run.fork_server import fork_server
 from sfmarl.run.initial import InitialPolicies, read_initial, require_fit, write_initial
 from sfmarl.run.keeper import Judge
-from sfmarl.run.league import League
+from sfmarl.run.league import League, rehearse
 from sfmarl.run.memory_plan import in_units, shared_allocations
 from sfmarl.run.plan import RunPlan, make_plan, resolve_workers
 from sfmarl.run.process_crew import ProcessCrew
@@ -122,6 +122,8 @@ def check_run(
     if starts:
         _start_processes_early(config)
     plan = _plan(config)
+    if config.league is not None:
+        rehearse(plan)
     return plan, read_initial(plan, warn) if config.init_from else None
 
 
@@ -130,7 +132,8 @@ def resume(run_dir: str | Path, **overrides: Any) -> TrainResult:
 
     The modules that its `config.json` names (`imports`, the environment's) are imported and run.
 
-    Raises UsageError when there is no run or when it has reached its budget, RunError when no checkpoint can be used.
+    Raises UsageError when there is no run, when it has reached its budget, and when snapshots of its league are gone or
+    damaged; RunError when no checkpoint can be used.
     """
     called = time.monotonic()
     _refuse_reimport()
@@ -162,6 +165,9 @@ def _resume(config: Config, callbacks: Callbacks, run_dir: Path, stop: StopReque
     plan = _plan(replace(config, players=frozen_from(config.players, resumed.path)))
     plan = replace(plan, config=config, start_env_steps=past["env_steps"])
     require_fit(plan, resumed)
+    if config.league is not None:
+        with restored(resumed, "the league in run.json"):
+            rehearse(plan, past.get("league"))
     try:
         write_config(config, run_dir / "config.json")
     except OSError as error:

@@ -179,7 +179,7 @@ class Newest:
     """Always the last."""
 
     def __init__(self, broken: str = ""):
-        self.broken = broken
+        self.broken = {}["early"] if broken == "early" else broken
 
     def distribution(self, seen):
         if self.broken == "raises":
@@ -193,6 +193,10 @@ def test_a_users_own_is_registered_and_checked():
     register_matchmaker("newest", Newest)
     try:
         assert opponents(make_matchmaker("newest"), make_view([0.5] * 3)).tolist() == [0, 0, 1]
+        with pytest.raises(UsageError, match=r"broken = 3 \(int\) is not of the expected kind: str"):
+            make_matchmaker("newest?broken=3")
+        with pytest.raises(UserCodeError, match=r"'newest\?broken=early' raised KeyError when it was made"):
+            make_matchmaker("newest?broken=early")
         for broken in ("raises", "shape", "sum", "nan"):
             with pytest.raises(UserCodeError, match="Matchmaker Newest"):
                 opponents(make_matchmaker(f"newest?broken={broken}"), make_view([0.5] * 3))
@@ -205,7 +209,14 @@ def test_a_users_own_is_registered_and_checked():
     ("text", "message"),
     [
         ("uniforn", "Did you mean 'uniform'"),
-        ("window?sizee=3", "sizee"),
+        ("window?sizee=3", r"no setting 'sizee'\. Did you mean 'size'\? Its settings are size, latest"),
+        (
+            "window?size=ten",
+            r"'window\?size=ten': size = 'ten' \(str\) is not of the expected kind: int\. Its settings",
+        ),
+        ("window?size=2.5", r"size = 2\.5 \(float\)"),
+        ("elo?width=true", r"width = True \(bool\) is not of the expected kind: float"),
+        ("uniform?x=1", "no setting 'x'. It has no settings"),
         ("window?size=0", "size = 0"),
         ("window?latest=2", "latest = 2"),
         ("pfsp?weighting=square", "Did you mean 'squared'"),

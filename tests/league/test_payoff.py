@@ -61,6 +61,25 @@ def test_matches_that_ended_alike_may_be_noted_at_once(games, decay):
         np.testing.assert_allclose(found, expected)
 
 
+@given(data=st.data(), decay=st.sampled_from([1.0, 0.9]), seats=st.sampled_from([2, 3]))
+def test_a_replay_is_one_match_after_the_other(data, decay, seats):
+    kind = st.tuples(*[st.sampled_from(NAMES)] * seats), st.permutations(range(seats))
+    kinds = [
+        (list(who), outcome_from_ranks(places)) for who, places in data.draw(st.lists(st.tuples(*kind), max_size=5))
+    ]
+    order = data.draw(st.lists(st.integers(0, len(kinds) - 1), max_size=20)) if kinds else []
+    replayed, one_by_one = Payoff(seats, decay), Payoff(seats, decay)
+    for part in (order[:7], order[7:]):
+        replayed.replay(kinds, part)
+    for number in order:
+        one_by_one.record(*kinds[number])
+    for seat in (*range(seats), None):
+        for found, expected in zip(
+            replayed.counts(NAMES, NAMES, seat), one_by_one.counts(NAMES, NAMES, seat), strict=True
+        ):
+            np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
 def test_decay_is_a_sum_of_powers():
     payoff = Payoff(decay=0.9)
     results = [1, 1, 0, 0.5, 0, 1, 1]

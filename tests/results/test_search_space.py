@@ -42,6 +42,7 @@ class Lowest:
         ("rollout=log:1e1..64", ("int", 10, 64, 1, True), 10),
         ("num_envs_per_worker=8..32/8", ("int", 8, 32, 8, False), 8),
         ("gamma=0.9,0.95", ("choice", "0.9", "0.95"), 0.95),
+        ("gamma=.9,.95", ("choice", "0.9", "0.95"), 0.95),
         ("hidden=[64],[64, 64]", ("choice", "[64]", "[64, 64]"), [64, 64]),
         ("critic=own,state", ("choice", '"own"', '"state"'), "state"),
         ("normalise_obs=true,false", ("choice", "true", "false"), False),

@@ -156,3 +156,19 @@ class DuelTables:
 
     def close(self):
         pass
+
+
+class PersonsDuel(DuelTables):
+    """`DuelTables` for a terminal."""
+
+    def text(self, env):
+        return "two numbers"
+
+    def mark(self, seat):
+        return "AB"[seat]
+
+    def move_name(self, action):
+        return str(action)
+
+    def parse_move(self, text):
+        return int(text)

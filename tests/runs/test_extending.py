@@ -10,19 +10,28 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from sfmarl import user_code
-from sfmarl.algorithms import ALGORITHMS
-from sfmarl.config import LeagueConfig
-from sfmarl.envs.registry import ENVS
+from sfmarl.algorithms import ALGORITHMS, register_algorithm
+from sfmarl.algorithms.hyperparameters import Hyperparameters
+from sfmarl.command.cli import main
+from sfmarl.config import Config, LeagueConfig
+from sfmarl.envs.registry import ENVS, load_spec
+from sfmarl.errors import UsageError
+from sfmarl.evaluation.contestants import actor_of
 from sfmarl.evaluation.evaluate import evaluate_run
 from sfmarl.league.matchmakers import MATCHMAKERS
 from sfmarl.league.pool import EVICTION
+from sfmarl.league.snapshot import SnapshotMeta, freeze
+from sfmarl.models.actor import Actor
 from sfmarl.models.custom import MODELS
+from sfmarl.models.encoders import NetConfig
 from sfmarl.monitor.metrics import USER_METRICS, describe
 from sfmarl.run.callbacks import CALLBACKS
-from sfmarl.run.runner import TrainResult, train
+from sfmarl.run.runner import TrainResult, check_run, train
 from sfmarl.storage.checkpoint import latest
 from sfmarl.user_code import import_user_code, module_name
 from sfmarl.workers.shaping import REWARDS
@@ -139,6 +148,52 @@ def test_own_algorithm(tmp_path, own_names):
     assert {"learner/agent/loss_policy", "learner/agent/entropy"} <= written(result)
     assert result.summary["evaluation"]["agents"]["agent_0"]["mean"] > 20
     assert evaluate_run(tmp_path / "run", episodes=2).episodes == 2
+
+
+def test_own_algorithm_in_a_league(tmp_path, own_names, capsys):
+    """Its settings are of any form: a snapshot describes the network itself."""
+    few = {"snapshot_env_steps": 400, "pool_size": 5, "live_snapshots": 2}
+    game = {"env": "native/tic_tac_toe", "num_workers": 1, "league": LeagueConfig(**few)}
+    run_example("own_algorithm", tmp_path / "run", **game)
+    assert main(["tournament", f"{tmp_path / 'run'}", f"{tmp_path / 'run'}@snapshots", "--games", "2"]) == 0
+    assert "own snapshots" in capsys.readouterr().out
+
+
+class OwnNetwork(torch.nn.Linear):
+    """A network that sfmarl knows nothing of."""
+
+    @staticmethod
+    def central_critic(hp):
+        """It has none."""
+        return False
+
+    @staticmethod
+    def build_actor(spec, hp, seed=0):
+        """Build it."""
+        return OwnNetwork(2, 2)
+
+
+class OwnActor(OwnNetwork):
+    """One that is an actor, and more."""
+
+    @staticmethod
+    def build_actor(spec, hp, seed=0):
+        """Build it."""
+        return type("Wider", (Actor,), {})(spec, NetConfig((4,)))
+
+
+def test_networks_of_an_own_algorithm_are_described_or_refused(tmp_path, own_names):
+    register_algorithm("network", OwnNetwork, hyperparameters=Hyperparameters)
+    register_algorithm("wider", OwnActor, hyperparameters=Hyperparameters)
+    config = Config("native/tic_tac_toe", algo="network", league=LeagueConfig(), run_dir=tmp_path / "run")
+    with pytest.raises(UsageError, match=r"the network of 'main' is a OwnNetwork .* have build_actor return an Actor"):
+        train(config)
+    assert not (tmp_path / "run").exists()
+    built = check_run(replace(config, algo="wider"), starts=False)[0].architecture
+    assert json.loads(built)["actor"]["class"] == "Wider"
+    snapshot = freeze(built, np.zeros(3), SnapshotMeta("main"))
+    with pytest.raises(UsageError, match=r"weights of a Wider.*Play checkpoints"):
+        actor_of(snapshot, load_spec(config))
 
 
 def test_the_readme_shows_what_the_examples_hold():

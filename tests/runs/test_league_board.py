@@ -10,7 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from sfmarl.league.ratings import bradley_terry
 from sfmarl.run import league_board
-from sfmarl.run.league_board import SHOWN, Board, Contestant, thinned
+from sfmarl.run.league_board import Board
 from sfmarl.run.league_history import LOOKS, Look, fewer, over_time_of
 from sfmarl.run.runner import resume, train
 from sfmarl.workers.match_seating import LIVE
@@ -84,15 +84,6 @@ def test_a_look_is_due_after_its_seconds_and_as_often_as_its_cost_allows(tmp_pat
     never = Board(tmp_path, make_league(tmp_path / "other", league={"board_seconds": 0.0}).settings)
     now[0] = 1e9
     assert never.look(league, 0) is None
-
-
-def test_of_many_snapshots_some_are_shown_the_first_and_the_newest_among_them():
-    found = [Contestant("main", "main", "main", "learning", 0), Contestant("random", "random", "", "script", 0)]
-    found += [Contestant(str(i), f"#{i}", "main", "snapshot", i, i) for i in range(200)]
-    shown = thinned(found, SHOWN)
-    assert len(shown) == SHOWN == len(set(shown)) and shown[:3] == [0, 1, 2] and shown[-1] == 201
-    assert np.diff(shown[2:]).max() <= 10
-    assert thinned(found[:10], SHOWN) == list(range(10))
 
 
 def test_looks_back_are_bounded_and_keep_the_newest():

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from sfmarl.algorithms.ppo import Hyperparameters
 from sfmarl.config import Config, LeagueConfig
-from sfmarl.errors import RunError, UsageError
+from sfmarl.errors import UsageError, UserCodeError
+from sfmarl.league.payoff import Payoff
 from sfmarl.league.roles import SnapshotRule
-from sfmarl.league.store import open_store
+from sfmarl.league.snapshot import SnapshotMeta, freeze
+from sfmarl.league.store import DirectoryStore, open_store
 from sfmarl.memory.match_table import EMPTY
 from sfmarl.memory.plane import DataPlane
 from sfmarl.monitor.episodes import Episodes
@@ -22,6 +27,8 @@ from sfmarl.run.league import League
 from sfmarl.run.runner import check_run, resume, train
 from sfmarl.storage import checkpoint
 from sfmarl.workers.match_seating import LIVE
+from tests.evaluation.simple_players import HERE
+from tests.runs.small import wait_for
 
 
 def config(run_dir: Path, league: dict | None = None, **settings) -> Config:
@@ -81,7 +88,7 @@ def played(league: League, *matches: tuple[tuple[int, int], tuple[float, float]]
 @pytest.mark.parametrize(
     "env", ["native/tic_tac_toe", pytest.param("native/rock_paper_scissors", marks=pytest.mark.slow)]
 )
-def test_a_league_runs_is_killed_and_goes_on_with_what_it_had(mode, env, tmp_path):
+def test_a_league_runs_and_goes_on_with_what_it_had(mode, env, tmp_path):
     workers = {"async": 2, "serial": 1}[mode]
     # workers report results once a second: the faster game has to last a few
     env_steps = 150_000 if (mode, env) == ("async", "native/rock_paper_scissors") else 40_000
@@ -100,6 +107,56 @@ def test_a_league_runs_is_killed_and_goes_on_with_what_it_had(mode, env, tmp_pat
     assert {address: store.get(address).weights.tobytes() for address in hashes} == hashes
     kept = [e for e in before["pool"]["entries"] if e in after["pool"]["entries"]]
     assert kept, "the newest entries of before are older ones now"
+
+
+@pytest.mark.slow
+def test_a_killed_league_goes_on_from_the_state_it_had_saved(tmp_path, monkeypatch):
+    """kill -9 of the main process while matches run: pool, payoff, ratings and roles are the last checkpoint's."""
+    words = "league native/tic_tac_toe --num-workers 2 --num-envs-per-worker 32 --rollout 8 --hidden 16 --epochs 1"
+    words += f" --snapshot-env-steps 5000 --pool-size 4 --checkpoint-seconds 0.5 --quiet --run-dir {tmp_path / 'run'}"
+    command = [sys.executable, "-m", "sfmarl", *words.split(), "--env-steps", "1000000000"]
+    process = subprocess.Popen(command, start_new_session=True)
+    try:
+        wait_for(lambda: checkpoint.checkpoint_paths(tmp_path / "run") and evicted(tmp_path / "run"))
+        family = psutil.Process(process.pid).children(recursive=True)
+    finally:
+        process.kill()
+        process.wait()
+    wait_for(lambda: not [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE])
+    saved = checkpoint.latest(tmp_path / "run").run_state
+    before, loaded, load = saved["league"], [], League._load
+    assert before["payoff"]["cells"] and before["matches"]["live"] > 100
+
+    def note(self, past):
+        load(self, past)
+        loaded.append(json.loads(json.dumps(self.state_dict())))
+
+    monkeypatch.setattr(League, "_load", note)
+    resume(tmp_path / "run", env_steps=saved["env_steps"] + 20_000)
+    assert loaded == [before]
+    after = league_of(tmp_path / "run")
+    assert after["pool"]["next"] > before["pool"]["next"]
+    assert after["matches"]["live"] > before["matches"]["live"]
+
+
+def evicted(run_dir: Path) -> list[str]:
+    return checkpoint.latest(run_dir).run_state.get("league", {"pool": {"evicted": []}})["pool"]["evicted"]
+
+
+def test_a_game_of_three_seats(tmp_path):
+    """Each plays alone against two; a higher number wins, and 2 is soon learned."""
+    few = {"snapshot_env_steps": 600, "self_play": 0.2, "evaluation_share": 0.3, "payoff_decay": 0.9}
+    settings = {"mode": "serial", "num_workers": 1, "env_steps": 3000}
+    hp = Hyperparameters(critic="own", hidden=(8,), epochs=4, lr=0.02)
+    run_dir = train(config(tmp_path / "run", env=f"{HERE}:HighNumber", league=few, hp=hp, **settings)).run_dir
+    found = league_of(run_dir)
+    assert found["payoff"]["seats"] == 3
+    payoff = Payoff(3)
+    payoff.load_state_dict(found["payoff"])
+    assert payoff.win_rate("main", "random") > 0.7, "against numbers that are drawn evenly 2 scores 5 / 6"
+    in_seat = [payoff.counts(["main"], ["random"], seat).games.item() for seat in range(3)]
+    assert min(in_seat) > 0
+    assert found["elo"]["ratings"]["main"] > found["elo"]["ratings"]["random"]
 
 
 def test_a_serial_league_is_a_function_of_its_seed(tmp_path):
@@ -259,11 +316,64 @@ def test_two_players_have_learners_of_their_own(tmp_path):
         ({"league": {"roles": {str(n): "simple" for n in range(9)}}}, "learning players need as many splits"),
         ({"league": {"roles": {"random": "simple"}}}, "player and a script"),
         ({"league": {"seed_pool": ("nowhere",)}}, "nowhere"),
+        ({"league": {"matchmaker": "window?size=ten"}}, "size = 'ten'"),
+        ({"league": {"eviction": "thin?size=1"}}, "no setting 'size'"),
+        (
+            {"league": {"roles": {"main": "simple", "other": "simple"}}, "players": {"other": {"activation": "relu"}}},
+            r"'main' and 'other' differ: actor\.activation: \"tanh\" here, \"relu\" there",
+        ),
     ],
 )
 def test_what_cannot_be_a_league_is_refused(settings, why, tmp_path):
     with pytest.raises(UsageError, match=why):
         train(config(tmp_path / "run", **settings))
+    assert not (tmp_path / "run").exists()
+
+
+class Failing:
+    """A matchmaker that cannot choose."""
+
+    def distribution(self, view):
+        """Fail."""
+        raise IndexError("none")
+
+
+@pytest.mark.parametrize(
+    ("league", "error", "why"),
+    [
+        ({"seed_pool": ("{bad}",)}, UsageError, "is not a snapshot that can be used"),
+        ({"seed_pool": ("{empty}",)}, UsageError, "holds no snapshots"),
+        ({"seed_pool": ("{other}",)}, UsageError, r"another architecture than the pool: .*actor\.hidden"),
+        ({"matchmaker": f"{__name__}:Failing"}, UserCodeError, "Matchmaker Failing raised IndexError"),
+        ({"pool_size": 2, "eviction": f"{__name__}:nobody", "seed_pool": ("{good}",)}, UserCodeError, "chose None"),
+    ],
+)
+def test_what_a_league_would_fail_at_is_told_before_anything_is_created(league, error, why, tmp_path):
+    plan = check_run(config(tmp_path / "run", mode="serial", num_workers=1))[0]
+    flat = np.ones(plan.plane.weight_sizes[0], np.float32)
+    unlike = json.loads(plan.architecture)
+    unlike["actor"]["hidden"] = [3]
+    for number in range(3):
+        for name, built in (("good", plan.architecture), ("bad", plan.architecture), ("other", unlike)):
+            DirectoryStore(tmp_path / name).put(freeze(built, flat * number, SnapshotMeta("main", order=number)))
+    damage(next((tmp_path / "bad").iterdir()))
+    (tmp_path / "empty").mkdir()
+    if seeds := league.get("seed_pool"):
+        league = league | {"seed_pool": tuple(str(tmp_path / seed.strip("{}")) for seed in seeds)}
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(error, match=why):
+        train(config(tmp_path / "run", mode="serial", num_workers=1, league=league))
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def nobody(entries, may_go):
+    """An eviction rule that cannot choose."""
+
+
+def damage(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
 
 
 def test_a_game_whose_outcome_cannot_be_read_is_refused(tmp_path):
@@ -271,14 +381,23 @@ def test_a_game_whose_outcome_cannot_be_read_is_refused(tmp_path):
         train(config(tmp_path / "run", env="native/prisoners_dilemma"))
 
 
-def test_a_corrupt_snapshot_is_named(tmp_path):
-    run_dir = train(config(tmp_path / "run")).run_dir
-    for path in (run_dir / "snapshots").iterdir():
-        data = bytearray(path.read_bytes())
-        data[-1] ^= 1
-        path.write_bytes(data)
-    with pytest.raises(RunError, match="is not a snapshot that can be used"):
-        resume(run_dir, env_steps=60_000)
+@pytest.mark.parametrize(("harm", "why"), [(damage, "is not a snapshot that can be used"), (Path.unlink, "missing")])
+def test_a_league_whose_snapshots_are_damaged_is_not_resumed_and_loses_nothing(harm, why, tmp_path):
+    settings = {"mode": "serial", "num_workers": 1, "env_steps": 4000}
+    run_dir = train(config(tmp_path / "run", league={"live_snapshots": 1}, **settings)).run_dir
+    entries = league_of(run_dir)["pool"]["entries"]
+    for entry in entries:
+        path = run_dir / "snapshots" / f"{entry['address']}.safetensors"
+        whole = path.read_bytes()
+        harm(path)
+        before = {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()}
+        with pytest.raises(UsageError, match=why) as refused:
+            resume(run_dir, env_steps=6000)
+        assert entry["address"][:12] in str(refused.value)
+        assert {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()} == before
+        path.write_bytes(whole)
+    assert len(entries) > 1, "of which one is live"
+    resume(run_dir, env_steps=6000)
 
 
 @pytest.mark.slow
