@@ -75,7 +75,7 @@ def equal(one: PolicyState, other: PolicyState) -> bool:
     )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(policies=POLICIES, run_state=JSON, env_steps=st.integers(0, 10**15))
 def test_everything_comes_back(policies, run_state, env_steps):
     states = [state(*policy) for policy in policies]
@@ -88,7 +88,7 @@ def test_everything_comes_back(policies, run_state, env_steps):
             assert equal(found.read_policy(saved.spec.name), saved)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(data=st.data())
 def test_whatever_happens_to_a_file_the_weights_are_those_that_were_saved(data):
     """Flipped, cut, lengthened, emptied, exchanged: it is noticed, or it changes nothing that is read."""
@@ -123,7 +123,7 @@ def test_whatever_happens_to_a_file_the_weights_are_those_that_were_saved(data):
         assert all(newest.name in text for text in told)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_with_no_checkpoint_left_the_error_has_words(data):
     with tempfile.TemporaryDirectory() as folder:

@@ -16,7 +16,7 @@ from sfmarl.workers.waiting import InBlock
 ENVS = 2
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     scripts=st.lists(st.lists(episodes(), min_size=1, max_size=4), min_size=ENVS, max_size=ENVS),
     rollout=st.integers(1, 6),

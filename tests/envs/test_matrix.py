@@ -68,7 +68,7 @@ def test_it_is_pettingzoos_rock_paper_scissors(num_actions):
     assert original.agents == []
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.data())
 def test_random_games_pay_what_is_written(data):
     """Any payoffs, lengths, ends and pauses, with a plain loop that keeps the score."""

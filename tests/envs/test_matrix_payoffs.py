@@ -6,7 +6,7 @@ import random
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.optimize import linprog
@@ -123,7 +123,6 @@ def nash(payoff):
 finite = st.floats(-1e6, 1e6)
 
 
-@settings(deadline=None)
 @given(arrays(float, st.tuples(st.integers(1, 5), st.integers(1, 5)), elements=finite))
 def test_shorthands_say_what_both_earn(payoff):
     lists = payoff.tolist()

@@ -30,7 +30,7 @@ def test_a_game_that_is_not_symmetric():
     assert nash_conv([[3, -1], [-1, 1]], [1, 0], [0, 1]) == 2, "the row player gains 2, the column player nothing"
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 7), st.integers(1, 7), st.integers(0, 1000))
 def test_nobody_can_gain(rows, columns, seed):
     payoff = np.random.default_rng(seed).integers(-3, 4, (rows, columns))

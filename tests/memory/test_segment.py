@@ -23,7 +23,7 @@ DTYPES = [np.bool_, np.uint8, np.int32, np.int64, np.float32, np.float64]
 SHAPES = st.lists(st.integers(0, 7), max_size=4).map(tuple)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(SHAPES, st.sampled_from(DTYPES)), max_size=12))
 def test_arrays_are_aligned_and_do_not_overlap(arrays):
     layout = Layout()

@@ -128,5 +128,5 @@ class Slots(RuleBasedStateMachine):
                 assert self.words.state[self.position[lane], lane] != FILLING
 
 
-Slots.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+Slots.TestCase.settings = settings(max_examples=100, stateful_step_count=40)
 TestSlots = Slots.TestCase

@@ -114,7 +114,7 @@ def test_rows_of_many_policies_in_torch(kind, masked, sets, indexed, in_torch):
             assert_each_row_is_its_players(act, spec, actors, indexed, slot)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.lists(st.sampled_from([0, 1, 2, 4, 5, 6]), min_size=1, max_size=40), st.sampled_from(sorted(SETS)))
 def test_any_mix_of_policies_acts_as_they_do_alone(bank_slots, sets):
     spec = policy_spec("multi_discrete", masked=True, sets=SETS[sets])

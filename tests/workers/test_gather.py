@@ -80,7 +80,7 @@ def test_limit_of_whole_parts_keeps_them_whole():
     assert len(chosen) == 1 and chosen[0].lanes == slice(None)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.data())
 def test_batches_lose_no_slot_and_take_none_twice(data):
     blocks = make_plane(env_spec((2,), turn_based=True), splits=2, envs_per_split=3).blocks()

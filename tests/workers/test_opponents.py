@@ -6,7 +6,7 @@ import hashlib
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sfmarl.errors import RunError
@@ -52,7 +52,6 @@ def names(*which: int) -> list[str]:
     return [ADDRESSES[i] for i in which]
 
 
-@settings(deadline=None)
 @given(
     st.integers(1, 5),
     st.lists(st.tuples(st.lists(st.integers(0, 7)), st.sets(st.integers(0, 7)), st.none() | st.integers(0, 2))),
