@@ -13,6 +13,7 @@ many env-steps. Results go to results/chaos.json and .md; the exit code is 1 if 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import random
 import signal
@@ -55,6 +56,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="of the faults and of both trainings")
     parser.add_argument("--results", type=Path, default=HERE / "results", help="where JSON and table go")
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # leave through the same door as after Ctrl-C
     with tempfile.TemporaryDirectory(prefix="sfmarl-chaos-") as folder:
         record = measure(args, Path(folder))
     args.results.mkdir(parents=True, exist_ok=True)
@@ -123,6 +125,22 @@ def shm_bytes() -> int:
     return sum(path.stat().st_size for path in SHM.iterdir() if path.is_file())
 
 
+def name_of(process: psutil.Process) -> str:
+    """Return a process's name, empty when it has ended."""
+    try:
+        return process.name()
+    except psutil.NoSuchProcess:
+        return ""
+
+
+def is_stopped(process: psutil.Process) -> bool:
+    """Whether a process got a SIGSTOP and is still there."""
+    try:
+        return process.status() == psutil.STATUS_STOPPED
+    except psutil.NoSuchProcess:
+        return False
+
+
 @dataclass
 class Chaos:
     """One training and what is done to it."""
@@ -185,12 +203,13 @@ class Chaos:
             while self.trigger.exists() and time.monotonic() < deadline:
                 time.sleep(0.01)
             return "rollout worker: SIGKILL while it holds the lock of a queue"
-        family = [child for child in self._family() if child.name().startswith(f"sf-{victim}")]
+        family = [child for child in self._family() if name_of(child).startswith(f"sf-{victim}")]
         number = signal.SIGSTOP if rng.random() < STOPPED else signal.SIGKILL
         if victim == "learner":
             self.agent_steps_unlearned += self._since_checkpoint()[1]
         if family:
-            rng.choice(sorted(family, key=lambda child: child.pid)).send_signal(number)
+            with contextlib.suppress(psutil.NoSuchProcess):
+                rng.choice(sorted(family, key=lambda child: child.pid)).send_signal(number)
         return f"{victim}{'' if victim == 'learner' else ' worker'}: {number.name}"
 
     def _kill_main(self) -> None:
@@ -226,7 +245,11 @@ class Chaos:
             lines = (self.run_dir / "metrics.jsonl").read_bytes().splitlines()
         except FileNotFoundError:
             return {}
-        return json.loads(lines[-1]) if lines else {}
+        # the last line may be half written, and the one that a killed process began stays so
+        for line in reversed(lines[-3:]):
+            with contextlib.suppress(ValueError):
+                return json.loads(line)
+        return {}
 
     def _env_steps(self) -> int:
         return int(self._record().get("env_steps", 0))
@@ -258,8 +281,7 @@ class Chaos:
                     waiting.add(event["component"])
                 case "recovered":
                     waiting.discard(event["component"])
-        stopped = [child for child in self._family() if child.status() == psutil.STATUS_STOPPED]
-        return bool(waiting or stopped)
+        return bool(waiting) or any(map(is_stopped, self._family()))
 
     def _wait(self, seconds: float) -> bool:
         """Wait; False if the run ended meanwhile."""
@@ -271,17 +293,10 @@ class Chaos:
         return True
 
     def _family(self) -> list[psutil.Process]:
-        found = []
         try:
-            for child in psutil.Process(self._process.pid).children(recursive=True):
-                try:
-                    child.name()
-                    found.append(child)
-                except psutil.NoSuchProcess:
-                    continue
+            return psutil.Process(self._process.pid).children(recursive=True)
         except psutil.NoSuchProcess:
-            pass
-        return found
+            return []
 
     def _last_words(self) -> str:
         try:
