@@ -35,16 +35,16 @@ HERE = Path(__file__).resolve().parent
 WORKS = {
     "dict": (
         "mpe2 spread through the PettingZoo dict API",
-        "train mpe2.simple_spread_v3 --env-kwargs max_cycles=3 --algo mappo --eval-env-steps 100000",
+        "train mpe2.simple_spread_v3 --env-kwargs max_cycles=3 --algo mappo --eval-env-steps 2000",
     ),
     "native": (
         "spread as a native vector environment",
-        "train native/simple_spread --env-kwargs max_cycles=3 --algo mappo --eval-env-steps 1000000",
+        "train native/simple_spread --env-kwargs max_cycles=3 --algo mappo --eval-env-steps 20000",
     ),
     "game": (
         "tic-tac-toe, a native turn-based game, in a league",
-        "league native/tic_tac_toe --snapshot-env-steps 20000 --pool-size 40 --eval-env-steps 1000000 "
-        "--board-seconds 30",
+        "league native/tic_tac_toe --snapshot-env-steps 5000 --pool-size 20 --eval-env-steps 10000 "
+        "--board-seconds 15",
     ),
 }
 """Name -> what it is, and the command that trains it."""
