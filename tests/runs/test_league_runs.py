@@ -113,11 +113,11 @@ def test_a_league_runs_and_goes_on_with_what_it_had(mode, env, tmp_path):
 def test_a_killed_league_goes_on_from_the_state_it_had_saved(tmp_path, monkeypatch):
     """kill -9 of the main process while matches run: pool, payoff, ratings and roles are the last checkpoint's."""
     words = "league native/tic_tac_toe --num-workers 2 --num-envs-per-worker 32 --rollout 8 --hidden 16 --epochs 1"
-    words += f" --snapshot-env-steps 5000 --pool-size 4 --checkpoint-seconds 0.5 --quiet --run-dir {tmp_path / 'run'}"
+    words += f" --snapshot-env-steps 1500 --pool-size 4 --checkpoint-seconds 0.5 --quiet --run-dir {tmp_path / 'run'}"
     command = [sys.executable, "-m", "sfmarl", *words.split(), "--env-steps", "1000000000"]
     process = subprocess.Popen(command, start_new_session=True)
     try:
-        wait_for(lambda: checkpoint.checkpoint_paths(tmp_path / "run") and evicted(tmp_path / "run"))
+        wait_for(lambda: any(int(path.name.split("-")[1]) > 12_000 for path in (tmp_path / "run").glob("*/step-*")))
         family = psutil.Process(process.pid).children(recursive=True)
     finally:
         process.kill()
@@ -125,22 +125,18 @@ def test_a_killed_league_goes_on_from_the_state_it_had_saved(tmp_path, monkeypat
     wait_for(lambda: not [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE])
     saved = checkpoint.latest(tmp_path / "run").run_state
     before, loaded, load = saved["league"], [], League._load
-    assert before["payoff"]["cells"] and before["matches"]["live"] > 100
+    assert before["pool"]["next"] > 4 and before["matches"]["live"] > 1000
 
     def note(self, past):
         load(self, past)
         loaded.append(json.loads(json.dumps(self.state_dict())))
 
     monkeypatch.setattr(League, "_load", note)
-    resume(tmp_path / "run", env_steps=saved["env_steps"] + 20_000)
+    resume(tmp_path / "run", env_steps=saved["env_steps"] + 5000)
     assert loaded == [before]
     after = league_of(tmp_path / "run")
     assert after["pool"]["next"] > before["pool"]["next"]
     assert after["matches"]["live"] > before["matches"]["live"]
-
-
-def evicted(run_dir: Path) -> list[str]:
-    return checkpoint.latest(run_dir).run_state.get("league", {"pool": {"evicted": []}})["pool"]["evicted"]
 
 
 def test_a_game_of_three_seats(tmp_path):
