@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -58,6 +59,7 @@ def main() -> int:
     parser.add_argument("--episodes", type=int, default=200, help="of each final score")
     parser.add_argument("--results", type=Path, default=HERE / "results", help="where JSON and table go")
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # leave through the same door as after Ctrl-C
     began, pairs = time.time(), []
     for seed in args.seeds:
         with tempfile.TemporaryDirectory(prefix="sfmarl-kill-") as folder:

@@ -43,8 +43,7 @@ WORKS = {
     ),
     "game": (
         "tic-tac-toe, a native turn-based game, in a league",
-        "league native/tic_tac_toe --snapshot-env-steps 5000 --pool-size 20 --eval-env-steps 10000 "
-        "--board-seconds 15",
+        "league native/tic_tac_toe --snapshot-env-steps 5000 --pool-size 20 --eval-env-steps 10000 --board-seconds 15",
     ),
 }
 """Name -> what it is, and the command that trains it."""
@@ -70,6 +69,7 @@ def main() -> int:
     args = parser.parse_args()
     if args.seconds - args.warm_up < 4 * args.interval:
         parser.error("--seconds must leave at least four looks (--interval) after --warm-up")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # leave through the same door as after Ctrl-C
     with tempfile.TemporaryDirectory(prefix="sfmarl-leak-") as folder:
         record = measure(args, Path(folder))
     args.results.mkdir(parents=True, exist_ok=True)

@@ -48,7 +48,11 @@ class WatchedRun:
             lines = (self.run_dir / "metrics.jsonl").read_bytes().splitlines()
         except FileNotFoundError:
             return {}
-        return json.loads(lines[-1]) if lines else {}
+        # the last line may be half written, and the one that a killed process began stays so
+        for line in reversed(lines[-3:]):
+            with contextlib.suppress(ValueError):
+                return json.loads(line)
+        return {}
 
     def family(self) -> list[psutil.Process]:
         """Return its processes, the main one first."""
