@@ -18,6 +18,10 @@ class UsageError(SfmarlError):
     exit_code = 2
 
 
+class OutcomeError(UsageError):
+    """An environment says of a match what nobody can read, which is noticed when one has ended, in whatever process."""
+
+
 class RunError(SfmarlError):
     """A run that had started could not go on (exit code 1): what was reached is on disk."""
 

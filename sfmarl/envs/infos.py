@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
-from sfmarl.errors import RunError, UsageError
+from sfmarl.errors import OutcomeError, RunError, UsageError
 from sfmarl.specs import AgentId, EnvSpec
 
 Mode = Literal["last", "sum", "mean"]
@@ -72,7 +72,7 @@ class EpisodeInfos:
 
     def note(self, env: int, infos: Mapping[AgentId, Any], where: Callable[[], str]) -> None:
         """Add the infos of one step of one env. Raises RunError, opening with `where()`, for what is no number,
-        UsageError when that is to be the outcome of a match.
+        OutcomeError when that is to be the outcome of a match.
         """
         for column, agent in self._agents:
             info = infos.get(agent)
@@ -125,7 +125,7 @@ def _number(value: Any, key: str, agent: AgentId, where: Callable[[], str]) -> f
     except (TypeError, ValueError):
         said = f"{where()}: agent {agent!r}: its info {key!r} is no number but {value!r:.100}."
         if key == OUTCOME:
-            raise UsageError(
+            raise OutcomeError(
                 f"{said} The outcome of a match cannot be read: it may be 1, 0 or -1, or {', '.join(OUTCOME_WORDS)}."
             ) from None
         raise RunError(f"{said} Leave it out of --info-metrics.") from None

@@ -25,7 +25,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from sfmarl.errors import SfmarlError, UsageError
+from sfmarl.errors import OutcomeError, RunError, SfmarlError
 from sfmarl.memory.plane import DataPlane
 from sfmarl.memory.queues import TicketQueue
 from sfmarl.run.plan import RunPlan
@@ -71,8 +71,8 @@ class Failure:
     """For the user: who, what, what to do."""
     traceback: str
     """For whoever looks for the cause."""
-    usage: bool
-    """It was a UsageError: what was asked for cannot be done, whoever notices it."""
+    kind: type[SfmarlError]
+    """What it is in the main process."""
     at: float
     """`time.monotonic()`, one clock for all processes: what failed first is the cause."""
 
@@ -100,7 +100,8 @@ def child_main(role: Role, index: int, handle: Handle, pipe: Connection, dump: S
             os._exit(1)
         if not words.stopping:
             message = str(error) if isinstance(error, SfmarlError) else f"{type(error).__name__}: {error}"
-            report("failed", Failure(message, traceback.format_exc(), isinstance(error, UsageError), at))
+            kind = OutcomeError if isinstance(error, OutcomeError) else RunError
+            report("failed", Failure(message, traceback.format_exc(), kind, at))
             sys.exit(1)
 
 

@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 import psutil
 
-from sfmarl.errors import RunError, SfmarlError, UsageError
+from sfmarl.errors import RunError, SfmarlError
 from sfmarl.memory import queues
 from sfmarl.memory.plane import DataPlane
 from sfmarl.memory.queues import SharedQueue
@@ -97,7 +97,7 @@ class Supervisor:
     def poll(self, timeout: float) -> list[Message]:
         """Return what was said and who died (DIED), waiting up to `timeout` seconds, and replace whom it takes.
 
-        Raises RunError naming what failed first, when the run cannot go on, UsageError when it never could.
+        Raises RunError naming what failed first, when the run cannot go on, OutcomeError when that is what failed.
         """
         if self.children.messages:
             return self.children.take_messages()
@@ -114,7 +114,7 @@ class Supervisor:
         return self.children.take_messages()
 
     def _tell_first_failure(self) -> None:
-        """Raise RunError or UsageError for the exception that was first; whatever followed from it is dropped."""
+        """Raise RunError or OutcomeError for the exception that was first; whatever followed from it is dropped."""
         if not self.children.failures or self._failing:
             return
         child, failure = min(self.children.failures, key=lambda told: told[1].at)
@@ -125,7 +125,7 @@ class Supervisor:
             path.write_text(f"{child.name}\n{failure.traceback}", encoding="utf-8")
         except OSError as error:
             where = f"{path} cannot be written: {error.strerror}."
-        raise self._fail(f"{child.name} failed: {failure.message}\n{where}", UsageError if failure.usage else RunError)
+        raise self._fail(f"{child.name} failed: {failure.message}\n{where}", failure.kind)
 
     def _bury(self, child: Child) -> None:
         """Replace a child that was killed, unless the run is ending. Raises RunError when it must not be replaced."""
