@@ -124,8 +124,11 @@ def make_plan(config: Config, env: EnvSpec) -> RunPlan:
     numbers |= {player.name: frozen(index) for index, player in enumerate(bystanders)}
     policies = [_policy(config, env, name, teams[name][0], learns) for name, learns in learning.items()]
     actors = [_actor(spec, learns.algo, learns.hp) for spec, learns in zip(policies, learning.values(), strict=True)]
-    built = [architecture(spec, actor) for spec, actor in zip(policies, actors, strict=True)] if in_league else [""]
-    require_alike(list(players), built)
+    alike = ""
+    if in_league:
+        built = [architecture(spec, actor) for spec, actor in zip(policies, actors, strict=True)]
+        require_alike(list(players), built)
+        alike = built[0]
     frozen_actors = [_actor(p.state.spec, p.state.algo, p.hp) for p in bystanders if p.state is not None]
     workers = resolve_workers(config)
     at_home = tuple(0 if in_league else numbers[config.policies.get(team.name, team.name)] for team in env.teams)
@@ -165,7 +168,7 @@ def make_plan(config: Config, env: EnvSpec) -> RunPlan:
         device=device,
         learner_threads=config.learner_threads or _learner_threads(plane.workers, len(policies)),
         scripts=config.league.scripts if in_league else (),
-        architecture=built[0],
+        architecture=alike,
     )
 
 
