@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import _thread
 import signal
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from types import FrameType
 
 END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Ctrl-C, a service manager, a closed terminal. They reach the whole process group; the main process decides."""
+
+IMPORT_POLL = 0.05
+"""Seconds between looks whether an import is over."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal, whose number is `args[0]`, asked for an end; a run that ended in order has saved what it learned.
+
+    Where a plain KeyboardInterrupt leaves code that is executed from a string, as dataclasses and named tuples are,
+    Python takes note, and in the end dies of SIGINT whatever exit code it was given.
+    """
 
 
 def heeded() -> tuple[signal.Signals, ...]:
@@ -19,10 +33,7 @@ def heeded() -> tuple[signal.Signals, ...]:
 
 @contextmanager
 def held() -> Iterator[None]:
-    """Hold back END_SIGNALS; whatever is started meanwhile never sees them, we do afterwards.
-
-    Also for imports: a KeyboardInterrupt in the middle of one may be taken for a module that is missing, and be gone.
-    """
+    """Hold back END_SIGNALS; whatever is started meanwhile never sees them, we do afterwards."""
     old = signal.pthread_sigmask(signal.SIG_BLOCK, END_SIGNALS)
     try:
         yield
@@ -32,13 +43,27 @@ def held() -> Iterator[None]:
 
 @contextmanager
 def raised() -> Iterator[None]:
-    """Have END_SIGNALS raise KeyboardInterrupt(number), so that what was begun is ended and cleaned up, not cut off.
+    """Have END_SIGNALS raise Interrupted, so that what was begun is ended and cleaned up, not cut off.
 
-    Also those that were held back since the program began.
+    Also those that were held back since the program began. The first one waits for the end of an import: packages take
+    an exception in the middle of one for a module that is missing, or abort.
     """
+    waiting = reminded = False
 
-    def on_signal(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt(number)
+    def remind(number: int) -> None:
+        nonlocal reminded
+        time.sleep(IMPORT_POLL)
+        reminded = True
+        _thread.interrupt_main(number)
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        nonlocal waiting, reminded
+        again, reminded = reminded, False
+        if _importing(frame) and (again or not waiting):
+            waiting = True
+            threading.Thread(target=remind, args=(number,), name="signal", daemon=True).start()
+        else:
+            raise Interrupted(number)
 
     try:
         old = {number: signal.signal(number, on_signal) for number in heeded()}
@@ -51,6 +76,15 @@ def raised() -> Iterator[None]:
     finally:
         for number, handler in old.items():
             signal.signal(number, handler)
+
+
+def _importing(frame: FrameType | None) -> bool:
+    """Whether an import is under way in `frame` or its callers."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def left_to_parent() -> None:

@@ -23,7 +23,6 @@ from sfmarl.command.tournament import tournament
 from sfmarl.command.tune import tune
 from sfmarl.config import Config
 from sfmarl.errors import UsageError, nearest
-from sfmarl.signals import held
 from sfmarl.user_code import import_user_code
 
 HELP = """\
@@ -142,8 +141,7 @@ def _league(words: Sequence[str]) -> int:
 
 def _evaluate(words: Sequence[str]) -> int:
     arguments = parse(EvaluateArguments, words, prog="sfmarl evaluate")
-    with held():
-        from sfmarl.evaluation.evaluate import evaluate_run
+    from sfmarl.evaluation.evaluate import evaluate_run
 
     settings = {name: value for name, value in vars(arguments).items() if name != "json"}
     evaluation = evaluate_run(**settings)

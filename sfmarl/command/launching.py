@@ -14,7 +14,7 @@ from pathlib import Path
 from sfmarl.command.arguments import LeagueArguments, TrainArguments, config_of, given_settings, parse_run
 from sfmarl.config import Config, default_run_dir
 from sfmarl.errors import RunError, SfmarlError, UsageError
-from sfmarl.signals import held, raised
+from sfmarl.signals import raised
 
 OUTPUT_CLOSED = 141
 """Exit code after the reader of our output went away: 128 + SIGPIPE."""
@@ -74,8 +74,7 @@ def _tuned(config: Config, words: Sequence[str]) -> Config:
 
 def train_in_run_dir(config: Config) -> int:
     """Train, with the run directory named beforehand so that a crash leaves its traceback there; return 0."""
-    with held():
-        from sfmarl.run.runner import train
+    from sfmarl.run.runner import train
 
     if config.run_dir is None:
         config.run_dir = default_run_dir(config)
@@ -86,8 +85,7 @@ def train_in_run_dir(config: Config) -> int:
 
 def train_series(config: Config, seeds: Sequence[int]) -> int:
     """Train with every seed and print the table of all; return 0."""
-    with held():
-        from sfmarl.results.series import default_series_dir, train_seeds
+    from sfmarl.results.series import default_series_dir, train_seeds
 
     if config.run_dir is None:
         config.run_dir = default_series_dir(config, seeds)

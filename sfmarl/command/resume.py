@@ -10,7 +10,6 @@ from typing import Any
 from sfmarl.command.arguments import parse
 from sfmarl.command.launching import crash_report
 from sfmarl.errors import UsageError
-from sfmarl.signals import held
 
 
 @dataclass
@@ -47,9 +46,8 @@ class ResumeArguments:
 def resume(words: Sequence[str]) -> int:
     """Run the command and return its exit code."""
     arguments = parse(ResumeArguments, words, prog="sfmarl resume")
-    with held():
-        from sfmarl.results import series, sweep
-        from sfmarl.run import runner
+    from sfmarl.results import series, sweep
+    from sfmarl.run import runner
 
     run_dir, given = arguments.run_dir, arguments.overrides()
     is_sweep = sweep.is_sweep(run_dir)

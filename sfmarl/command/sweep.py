@@ -9,7 +9,6 @@ from pathlib import Path
 from sfmarl.command.arguments import config_of, parse_run
 from sfmarl.command.launching import crash_report
 from sfmarl.config import Config
-from sfmarl.signals import held
 
 
 @dataclass
@@ -30,8 +29,7 @@ class SweepArguments(Config):
 def sweep(words: Sequence[str]) -> int:
     """Run the command and return its exit code."""
     arguments = parse_run(SweepArguments, words, prog="sfmarl sweep")
-    with held():
-        from sfmarl.results.sweep import default_sweep_dir, sweep
+    from sfmarl.results.sweep import default_sweep_dir, sweep
 
     config = config_of(arguments)
     if config.run_dir is None:

@@ -13,7 +13,6 @@ from typing import Any
 
 from sfmarl.command.arguments import parse
 from sfmarl.errors import UsageError
-from sfmarl.signals import held
 
 TELL_SECONDS = 10.0
 """Between two lines that say how far it is."""
@@ -57,8 +56,7 @@ class TournamentArguments:
 def tournament(words: Sequence[str]) -> int:
     """Run the command and return its exit code."""
     arguments = parse(TournamentArguments, words, prog="sfmarl tournament")
-    with held():
-        from sfmarl.results.tournament import tournament as play
+    from sfmarl.results.tournament import tournament as play
 
     settings = {name: value for name, value in vars(arguments).items() if name not in ("players", "json", "png")}
     if arguments.greedy and not arguments.openings and arguments.games > 1:

@@ -12,7 +12,6 @@ from pathlib import Path
 from sfmarl.command.arguments import config_of, given_settings, parse_run
 from sfmarl.config import Config
 from sfmarl.errors import UsageError
-from sfmarl.signals import held
 
 
 @dataclass
@@ -37,9 +36,8 @@ class TuneArguments(Config):
 def tune(words: Sequence[str]) -> int:
     """Run the command and return its exit code."""
     arguments = parse_run(TuneArguments, words, prog="sfmarl tune")
-    with held():
-        from sfmarl.tuning.choose import TUNED
-        from sfmarl.tuning.tune import tune
+    from sfmarl.tuning.choose import TUNED
+    from sfmarl.tuning.tune import tune
 
     if arguments.trials < 1 or not (arguments.probe_seconds > 0 and arguments.trial_seconds > 0):
         raise UsageError("tune needs --probe-seconds and --trial-seconds above 0 and at least 1 of --trials.")

@@ -7,11 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sfmarl.signals import heeded
-
-
-class Interrupted(KeyboardInterrupt):
-    """A signal ended the run in order: what it had learned is on disk. `args[0]` is the signal's number."""
+from sfmarl.signals import Interrupted, heeded
 
 
 class StopRequest:
@@ -29,7 +25,7 @@ class StopRequest:
 
 @contextmanager
 def signals_noted() -> Iterator[StopRequest]:
-    """Yield what takes note of the first signal; the second one raises KeyboardInterrupt.
+    """Yield what takes note of the first signal; the second one raises Interrupted.
 
     From where a run has something to lose, and not only in its loop: a KeyboardInterrupt in the middle of another
     package's import may be taken for a module that is missing, and be gone.
@@ -38,7 +34,7 @@ def signals_noted() -> Iterator[StopRequest]:
 
     def on_signal(number: int, frame: Any) -> None:
         if request.signal:
-            raise KeyboardInterrupt(number)
+            raise Interrupted(number)
         request.signal = number
 
     try:

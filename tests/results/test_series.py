@@ -14,7 +14,7 @@ from sfmarl.config import Config
 from sfmarl.errors import RunError, UsageError
 from sfmarl.results import series
 from sfmarl.results.series import read_series, resume_series, train_seeds
-from sfmarl.run.stopping import Interrupted
+from sfmarl.signals import Interrupted
 from sfmarl.statistics import mean_interval
 from sfmarl.user_code import FILE_PREFIX
 

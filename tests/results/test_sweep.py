@@ -12,7 +12,7 @@ from sfmarl.errors import UsageError
 from sfmarl.results import sweep as sweeps
 from sfmarl.run import runner
 from sfmarl.run.runner import train
-from sfmarl.run.stopping import Interrupted
+from sfmarl.signals import Interrupted
 from sfmarl.storage.config_file import read_config
 
 optuna = pytest.importorskip("optuna")

@@ -18,7 +18,7 @@ from small import children, config, wait_for
 from sfmarl.errors import RunError
 from sfmarl.run import runner
 from sfmarl.run.runner import train
-from sfmarl.run.stopping import Interrupted
+from sfmarl.signals import Interrupted
 from sfmarl.storage.checkpoint import checkpoint_paths, latest
 
 
