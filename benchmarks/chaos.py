@@ -29,13 +29,13 @@ from typing import Any
 import machine
 import psutil
 from chaos_report import page, table
+from watched_run import WatchedRun, shm_bytes
 
 from sfmarl.errors import RunError
 from sfmarl.evaluation.evaluate import evaluate_run
 from sfmarl.storage import checkpoint
 
 HERE = Path(__file__).resolve().parent
-SHM = Path("/dev/shm")
 WEIGHTS = {"rollout": 5, "inference": 3, "learner": 3, "lock": 2, "main": 2}
 """How often each kind of victim is drawn, relative to the others."""
 STOPPED = 0.2
@@ -69,18 +69,19 @@ def main() -> int:
 def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Return everything that is reported, in plain JSON types."""
     began, shm_before = time.time(), shm_bytes()
-    chaos = Chaos(args, folder / "disturbed", folder / "trigger")
+    disturbed, calm = folder / "disturbed", folder / "calm"
+    chaos = Chaos(args, WatchedRun(disturbed), folder / "trigger")
     try:
-        failure = chaos.run()
+        failure = chaos.disturb()
     finally:
-        orphans = chaos.end()
+        chaos.run.kill()
+        orphans = chaos.orphans + len(chaos.run.orphans())
+        chaos.run.end()
     time.sleep(1.0)
     left = shm_bytes() - shm_before
-    disturbed = chaos.run_dir
     steps = checkpoint.latest(disturbed).run_state["env_steps"]
     score = evaluate_run(disturbed, episodes=args.episodes, checkpoint="latest")
-    calm = folder / "calm"
-    words = [*training(args, calm, 0.0, ""), "--env-steps", str(steps), "--quiet"]
+    words = [sys.executable, "-m", "sfmarl", *training(args, calm, 0.0, ""), "--env-steps", str(steps), "--quiet"]
     subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
     undisturbed = evaluate_run(calm, episodes=args.episodes, checkpoint="latest")
     events = [json.loads(line) for line in (disturbed / "events.jsonl").read_text().splitlines()]
@@ -111,18 +112,13 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 def training(args: argparse.Namespace, run_dir: Path, seconds: float, trigger: str) -> list[str]:
-    """Return the command that starts the training."""
+    """Return the words of the command that starts the training."""
     kwargs = json.dumps({"seconds": seconds, "trigger": trigger})
-    words = f"-m sfmarl train benchmark/paced_spread --algo mappo --seed {args.seed} --num-workers 2 --gamma 0.9"
+    words = f"train benchmark/paced_spread --algo mappo --seed {args.seed} --num-workers 2 --gamma 0.9"
     words += " --num-envs-per-worker 32 --trace-lambda 0.9 --lr 1e-3 --eval-env-steps 0 --final-eval-episodes 0"
     words += f" --hang-seconds {args.hang_seconds} --checkpoint-seconds {args.checkpoint_seconds} --log-seconds 1"
     words += f" --max-restarts 1000 --run-dir {run_dir}"
-    return [sys.executable, *words.split(), "--env-kwargs", kwargs, "--imports", str(HERE / "chaos_env.py")]
-
-
-def shm_bytes() -> int:
-    """Return what lies in /dev/shm."""
-    return sum(path.stat().st_size for path in SHM.iterdir() if path.is_file())
+    return [*words.split(), "--env-kwargs", kwargs, "--imports", str(HERE / "chaos_env.py")]
 
 
 def name_of(process: psutil.Process) -> str:
@@ -146,7 +142,7 @@ class Chaos:
     """One training and what is done to it."""
 
     args: argparse.Namespace
-    run_dir: Path
+    run: WatchedRun
     trigger: Path
     """Whose existence makes a rollout worker die holding a lock."""
     faults: Counter[str] = field(default_factory=Counter)
@@ -160,37 +156,32 @@ class Chaos:
     """Agent-steps that killed learners had learned from since their last checkpoint."""
     checkpoints_lost: int = 0
     """Checkpoints that were there before a kill and could not be read after it."""
-    _seen: set[psutil.Process] = field(default_factory=set)
-    _process: subprocess.Popen | None = None
+    orphans: int = 0
+    """Processes that outlived a killed main process by more than 10 s."""
 
-    def run(self) -> str:
+    def disturb(self) -> str:
         """Train, disturb, stop in order. Returns what was not survived, or an empty string."""
         rng = random.Random(self.args.seed)
-        self._start([*training(self.args, self.run_dir, self.args.step_seconds, str(self.trigger)),
-                     "--env-steps", "1000000000"])  # fmt: skip
+        words = training(self.args, self.run.run_dir, self.args.step_seconds, str(self.trigger))
+        self.run.start([*words, "--env-steps", "1000000000"])
         if not self._goes_on(0):
             return "the run did not start"
         for number in range(self.args.faults):
             if not self._wait(rng.expovariate(1.0 / self.args.interval)):
-                return f"the run ended by itself: {self._last_words()}"
+                return f"the run ended by itself: {self.run.last_words()}"
             victim = rng.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
             before = self._env_steps()
             name = self._disturb(victim, rng)
             print(f"{number + 1:4d}  {name}", flush=True)
             self.faults[name] += 1
             if not self._goes_on(before, name):
-                return f"training did not go on within {PATIENCE:.0f} s of: {name}. {self._last_words()}"
+                return f"training did not go on within {PATIENCE:.0f} s of: {name}. {self.run.last_words()}"
             self.recovered += 1
-        self._process.send_signal(signal.SIGINT)
-        try:
-            code = self._process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
+        self.run.process.send_signal(signal.SIGINT)
+        if not self.run.ends_within(PATIENCE):
             return "the run did not stop when it was asked to"
-        return "" if code == 130 else f"the run ended with exit code {code}: {self._last_words()}"
-
-    def _start(self, command: list[str]) -> None:
-        with open(self.run_dir.with_suffix(".log"), "ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        code = self.run.process.returncode
+        return "" if code == 130 else f"the run ended with exit code {code}: {self.run.last_words()}"
 
     def _disturb(self, victim: str, rng: random.Random) -> str:
         """Let something happen to the run; return what."""
@@ -203,7 +194,7 @@ class Chaos:
             while self.trigger.exists() and time.monotonic() < deadline:
                 time.sleep(0.01)
             return "rollout worker: SIGKILL while it holds the lock of a queue"
-        family = [child for child in self._family() if name_of(child).startswith(f"sf-{victim}")]
+        family = [child for child in self.run.family() if name_of(child).startswith(f"sf-{victim}")]
         number = signal.SIGSTOP if rng.random() < STOPPED else signal.SIGKILL
         if victim == "learner":
             self.agent_steps_unlearned += self._since_checkpoint()[1]
@@ -214,52 +205,37 @@ class Chaos:
 
     def _kill_main(self) -> None:
         """Kill the main process, see that nobody outlives it, resume."""
-        newest = checkpoint.checkpoint_paths(self.run_dir)
-        family = self._family()
-        self._process.kill()
-        self._process.wait()
-        psutil.wait_procs(family, timeout=10.0)
+        newest = checkpoint.checkpoint_paths(self.run.run_dir)
+        self.run.kill()
+        self.orphans += len(self.run.orphans())
         self.env_steps_lost += self._since_checkpoint()[0]
         try:
-            found = checkpoint.latest(self.run_dir)
+            found = checkpoint.latest(self.run.run_dir)
             self.checkpoints_lost += found.path.name < newest[-1].name if newest else 0
         except RunError:
             self.checkpoints_lost += 1
         began = time.monotonic()
-        self._start([sys.executable, "-m", "sfmarl", "resume", str(self.run_dir)])
+        self.run.start(["resume", str(self.run.run_dir)])
         # counters go back to the checkpoint: what is new is a record of the resumed run
-        size = (self.run_dir / "events.jsonl").stat().st_size
-        while time.monotonic() - began < PATIENCE and (self.run_dir / "events.jsonl").stat().st_size == size:
+        size = (self.run.run_dir / "events.jsonl").stat().st_size
+        while time.monotonic() - began < PATIENCE and (self.run.run_dir / "events.jsonl").stat().st_size == size:
             time.sleep(0.05)
-        self._goes_on(checkpoint.latest(self.run_dir).run_state["env_steps"])
+        self._goes_on(checkpoint.latest(self.run.run_dir).run_state["env_steps"])
         self.resume_seconds.append(time.monotonic() - began)
 
     def _since_checkpoint(self) -> tuple[int, int]:
         """Return env-steps and agent-steps that were recorded after the newest checkpoint."""
-        record, state = self._record(), checkpoint.latest(self.run_dir).run_state
+        record, state = self.run.record(), checkpoint.latest(self.run.run_dir).run_state
         return tuple(max(0, int(record.get(name, 0)) - state[name]) for name in ("env_steps", "agent_steps"))
 
-    def _record(self) -> dict[str, Any]:
-        """Return the newest record of metrics.jsonl, empty before the first."""
-        try:
-            lines = (self.run_dir / "metrics.jsonl").read_bytes().splitlines()
-        except FileNotFoundError:
-            return {}
-        # the last line may be half written, and the one that a killed process began stays so
-        for line in reversed(lines[-3:]):
-            with contextlib.suppress(ValueError):
-                return json.loads(line)
-        return {}
-
     def _env_steps(self) -> int:
-        return int(self._record().get("env_steps", 0))
+        return int(self.run.record().get("env_steps", 0))
 
     def _goes_on(self, before: int, name: str = "") -> bool:
         """Whether env-steps grow beyond `before` and, whoever was killed, an update follows, within PATIENCE."""
         deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline and self._process.poll() is None:
-            self._seen |= set(self._family())
-            record = self._record()
+        while time.monotonic() < deadline and self.run.process.poll() is None:
+            record = self.run.record()
             happened = self._pending()
             if record.get("env_steps", 0) > before and "learner/agent/loss_value" in record and not happened:
                 return True
@@ -269,7 +245,7 @@ class Chaos:
     def _pending(self) -> bool:
         """Whether some component died in this sitting and has not recovered yet."""
         try:
-            lines = (self.run_dir / "events.jsonl").read_text().splitlines()
+            lines = (self.run.run_dir / "events.jsonl").read_text().splitlines()
         except FileNotFoundError:
             return True
         waiting: set[str] = set()
@@ -281,40 +257,16 @@ class Chaos:
                     waiting.add(event["component"])
                 case "recovered":
                     waiting.discard(event["component"])
-        return bool(waiting) or any(map(is_stopped, self._family()))
+        return bool(waiting) or any(map(is_stopped, self.run.family()))
 
     def _wait(self, seconds: float) -> bool:
         """Wait; False if the run ended meanwhile."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            if self._process.poll() is not None:
+            if self.run.process.poll() is not None:
                 return False
             time.sleep(0.1)
         return True
-
-    def _family(self) -> list[psutil.Process]:
-        try:
-            return psutil.Process(self._process.pid).children(recursive=True)
-        except psutil.NoSuchProcess:
-            return []
-
-    def _last_words(self) -> str:
-        try:
-            return self.run_dir.with_suffix(".log").read_text(errors="replace").strip()[-400:]
-        except FileNotFoundError:
-            return ""
-
-    def end(self) -> int:
-        """End what still runs and return how many processes of the run there were after its end."""
-        family = self._family()
-        if self._process is not None and self._process.poll() is None:
-            self._process.kill()
-            self._process.wait()
-        alive = psutil.wait_procs([*family, *self._seen], timeout=10.0)[1]
-        orphans = [p for p in alive if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
-        for process in orphans:
-            process.kill()
-        return len(orphans)
 
 
 if __name__ == "__main__":
