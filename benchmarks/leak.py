@@ -43,8 +43,7 @@ WORKS = {
     ),
     "game": (
         "tic-tac-toe, a native turn-based game, in a league",
-        "league native/tic_tac_toe --snapshot-env-steps 5000 --pool-size 20 --eval-env-steps 10000 "
-        "--board-seconds 15",
+        "league native/tic_tac_toe --snapshot-env-steps 5000 --pool-size 20 --eval-env-steps 10000 --board-seconds 15",
     ),
 }
 """Name -> what it is, and the command that trains it."""
