@@ -36,6 +36,10 @@ from sfmarl.storage import checkpoint
 HERE = Path(__file__).resolve().parent
 AGENTS = 3
 """Of simple_spread: agent-steps of an env-step."""
+LENGTH = 25
+"""Of its episodes."""
+WORKERS, ENVS = 2, 64
+"""Rollout workers, and environments of all of them."""
 EPOCHS = 5
 LR = 1e-3
 CHECKPOINT_SECONDS = 1.0
@@ -112,7 +116,8 @@ def one_seed(args: argparse.Namespace, seed: int, folder: Path) -> dict[str, Any
 
 def training(args: argparse.Namespace, seed: int, run_dir: Path) -> list[str]:
     """Return the words of the command that starts a training."""
-    words = f"train native/simple_spread --algo mappo --seed {seed} --num-workers 2 --num-envs-per-worker 32"
+    words = f"train native/simple_spread --algo mappo --seed {seed} --num-workers {WORKERS}"
+    words += f" --num-envs-per-worker {ENVS // WORKERS}"
     words += f" --gamma 0.9 --trace-lambda 0.9 --epochs {EPOCHS} --lr {LR} --lr-schedule linear --eval-env-steps 0"
     words += f" --env-steps {args.env_steps} --final-eval-episodes {args.episodes} --log-seconds 0.25"
     words += f" --checkpoint-seconds {CHECKPOINT_SECONDS} --run-dir {run_dir}"
@@ -170,6 +175,8 @@ class State:
         wrong = [f"{name} went back by {-growth:g}" for name, growth in grown.items() if growth < 0]
         if grown["agent_steps"] != AGENTS * grown["env_steps"]:
             wrong.append(f"{grown['agent_steps']} agent-steps in {grown['env_steps']} env-steps")
+        if abs(grown["episodes"] - grown["env_steps"] / LENGTH) > ENVS:  # each env is in the middle of one
+            wrong.append(f"{grown['episodes']} episodes in {grown['env_steps']} env-steps")
         if grown["adam_steps"] > EPOCHS * grown["policy_version"]:
             wrong.append(f"{grown['adam_steps']} gradient steps in {grown['policy_version']} updates")
         if grown["normaliser_samples"] > grown["agent_steps"]:  # whatever is learned from was acted in this sitting

@@ -58,6 +58,8 @@ class EpisodeLog:
         self._infos = infos
         self._players = players
         self._finished: list[Finished] = []
+        self.count = 0
+        """Episodes that ended so far."""
 
     def add(self, rewards: list[np.ndarray], running: np.ndarray) -> None:
         """Add one step: rewards per seat [E, A] and which envs were stepped, bool [E]."""
@@ -94,6 +96,7 @@ class EpisodeLog:
         infos = {} if self._infos is None else self._infos.take(envs)
         players = None if self._players is None else self._players[envs]
         self._finished.append(Finished(self._returns[envs], self._lengths[envs], shaped, infos, players))
+        self.count += len(self._finished[-1].lengths)
         self._returns[envs] = 0
         self._lengths[envs] = 0
         if self._shaped is not None:

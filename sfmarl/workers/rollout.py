@@ -78,6 +78,7 @@ class RolloutWorker:
         self._act = act
         self._waiting = [False] * len(splits)
         self._counted = [(0, 0)] * len(splits)
+        self._episodes = 0
         self._starving: set[int] = set()
         words.starving[index] = 0
         self._times = words.times["rollout"][index]
@@ -120,6 +121,12 @@ class RolloutWorker:
         self._counts[ENV_STEPS] += split.env_steps - env_steps
         self._counts[AGENT_STEPS] += split.agent_steps - agent_steps
         self._counts[SPLIT_STEPS] += 1
+        self._count_episodes()
+
+    def _count_episodes(self) -> None:
+        """Count those that ended as steps are counted: a checkpoint may come before they are reported."""
+        before, self._episodes = self._episodes, sum(split.episodes.count for split in self._splits)
+        self._counts[EPISODES] += self._episodes - before
 
     def _request(self, number: int) -> bool:
         """Ask for the split's next actions, if there is a row to put them in."""
@@ -160,10 +167,9 @@ class RolloutWorker:
     def report(self) -> None:
         """Send the episodes finished since the last report to the main process."""
         finished = [episodes for split in self._splits if (episodes := split.episodes.drain()) is not None]
+        self._count_episodes()
         if finished:
-            episodes = join(finished)
-            self._counts[EPISODES] += len(episodes.lengths)
-            self._report("episodes", episodes)
+            self._report("episodes", join(finished))
 
     def drain(self) -> None:
         """Report every episode that is finished, and say so: from here on nothing is stepped."""

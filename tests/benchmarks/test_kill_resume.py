@@ -35,6 +35,7 @@ def test_a_run_that_goes_on_has_no_jumps(states):
         ({"normaliser_samples": 0}, "normaliser_samples went back by 27000"),
         ({"normaliser_samples": 58_000}, "31000 samples normalised of 30000 agent-steps"),
         ({"episodes": 399}, "episodes went back by 1"),
+        ({"episodes": 735}, "335 episodes in 10000 env-steps"),
         ({"seconds": 4.0}, "seconds went back by 1"),
         ({"normaliser_samples": 27_000}, "nothing was learned"),
     ],
