@@ -29,6 +29,7 @@ import machine
 from watched_run import WatchedRun, shm_bytes
 
 from sfmarl.errors import RunError
+from sfmarl.evaluation.evaluate import evaluate_run
 from sfmarl.memory.words import ROLLOUT_COUNTS
 from sfmarl.statistics import mean_interval
 from sfmarl.storage import checkpoint
@@ -99,7 +100,7 @@ def one_seed(args: argparse.Namespace, seed: int, folder: Path) -> dict[str, Any
         failure = "" if to_its_end(whole) else f"the undisturbed run failed: {whole.last_words()}"
         failure = failure or killed.train(training(args, seed, killed.run.run_dir))
         if not failure:
-            pair |= {"whole": result(whole.run_dir), "killed": result(killed.run.run_dir)}
+            pair |= {"whole": result(whole.run_dir, args.episodes), "killed": result(killed.run.run_dir, args.episodes)}
     finally:
         orphans = killed.orphans + len(whole.orphans()) + len(killed.run.orphans())
         whole.end()
@@ -119,7 +120,7 @@ def training(args: argparse.Namespace, seed: int, run_dir: Path) -> list[str]:
     words = f"train native/simple_spread --algo mappo --seed {seed} --num-workers {WORKERS}"
     words += f" --num-envs-per-worker {ENVS // WORKERS}"
     words += f" --gamma 0.9 --trace-lambda 0.9 --epochs {EPOCHS} --lr {LR} --lr-schedule linear --eval-env-steps 0"
-    words += f" --env-steps {args.env_steps} --final-eval-episodes {args.episodes} --log-seconds 0.25"
+    words += f" --env-steps {args.env_steps} --final-eval-episodes 0 --log-seconds 0.25"
     words += f" --checkpoint-seconds {CHECKPOINT_SECONDS} --run-dir {run_dir}"
     return words.split()
 
@@ -136,18 +137,11 @@ def to_its_end(run: WatchedRun) -> bool:
     return run.process.returncode == 0
 
 
-def result(run_dir: Path) -> dict[str, Any]:
-    """Return a finished run's score and what it took."""
-    summary = json.loads((run_dir / "summary.json").read_text())
-    team = summary["evaluation"]["teams"]["agent"]
-    return {
-        "metric": team["metric"],
-        "score": team["mean"],
-        "half_width": team["half_width"],
-        "env_steps": summary["env_steps"],
-        "wall_seconds": summary["wall_seconds"],
-        **asdict(state_of(run_dir)),
-    }
+def result(run_dir: Path, episodes: int) -> dict[str, Any]:
+    """Return what a finished run's last checkpoint scores and counts."""
+    team = evaluate_run(run_dir, episodes=episodes, checkpoint="latest").to_json()["teams"]["agent"]
+    score = {"metric": team["metric"], "score": team["mean"], "half_width": team["half_width"]}
+    return score | asdict(state_of(run_dir))
 
 
 @dataclass(frozen=True)
@@ -243,6 +237,8 @@ class Killed:
             known = self._kill(early, known)
             if known is None:
                 return "no checkpoint could be read after a kill"
+            if known.env_steps >= self.args.env_steps:
+                return ""  # it was ending anyway: there is nothing to resume
             self._start(["resume", str(self.run.run_dir)])
         if not to_its_end(self.run):
             return f"the last sitting failed: {self.run.last_words()}"

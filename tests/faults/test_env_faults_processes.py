@@ -35,7 +35,7 @@ def test_a_run_goes_on_when_episodes_cannot_begin_or_environments_be_closed(kind
     for place, ways, every in (("reset", "raise,exit,nan", 12), ("close", "raise,exit", 1)):
         run = train(config(tmp_path / place, kind, place, ways, every, mode="async", num_workers=2))
         assert run.summary["stopped_by"] == "finished" and run.summary["env_steps"] >= 1200
-        assert (run.summary["env_faults"] > 0) == (place == "reset")
+        assert run.summary["env_faults"] > 0
 
 
 def test_too_many_faults_end_with_exit_code_1(tmp_path, capsys):
