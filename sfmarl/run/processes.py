@@ -28,6 +28,7 @@ import numpy as np
 from sfmarl.errors import OutcomeError, RunError, SfmarlError
 from sfmarl.memory.plane import DataPlane
 from sfmarl.memory.queues import TicketQueue
+from sfmarl.run.crash import origin
 from sfmarl.run.plan import RunPlan
 from sfmarl.run.stack_dump import StackDump
 from sfmarl.signals import left_to_parent
@@ -69,6 +70,8 @@ class Failure:
 
     message: str
     """For the user: who, what, what to do."""
+    origin: str
+    """The line it came from (`crash.origin`)."""
     traceback: str
     """For whoever looks for the cause."""
     kind: type[SfmarlError]
@@ -101,7 +104,7 @@ def child_main(role: Role, index: int, handle: Handle, pipe: Connection, dump: S
         if not words.stopping:
             message = str(error) if isinstance(error, SfmarlError) else f"{type(error).__name__}: {error}"
             kind = OutcomeError if isinstance(error, OutcomeError) else RunError
-            report("failed", Failure(message, traceback.format_exc(), kind, at))
+            report("failed", Failure(message, origin(error), traceback.format_exc(), kind, at))
             sys.exit(1)
 
 

@@ -13,9 +13,8 @@ from __future__ import annotations
 import json
 import multiprocessing
 import time
-import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from typing import Any
 from sfmarl.algorithms import get_algorithm
 from sfmarl.config import Config, default_run_dir
 from sfmarl.envs.registry import load_spec
-from sfmarl.errors import RunError, UsageError, UserCodeError
+from sfmarl.errors import RunError, UsageError
 from sfmarl.evaluation.policy import JointPolicy, load_policy
 from sfmarl.memory.plane import DataPlane
 from sfmarl.monitor.console import Console
@@ -33,6 +32,7 @@ from sfmarl.monitor.recorder import Recorder
 from sfmarl.players import frozen_from
 from sfmarl.run.build import publish_frozen
 from sfmarl.run.callbacks import Callbacks
+from sfmarl.run.crash import traceback_kept
 from sfmarl.run.crew import Crew
 from sfmarl.run.fork_server import fork_server
 from sfmarl.run.initial import InitialPolicies, read_initial, require_fit, write_initial
@@ -132,8 +132,10 @@ def resume(run_dir: str | Path, **overrides: Any) -> TrainResult:
 
     The modules that its `config.json` names (`imports`, the environment's) are imported and run.
 
-    Raises UsageError when there is no run, when it has reached its budget, and when snapshots of its league are gone or
-    damaged; RunError when no checkpoint can be used.
+    A run that was killed after its last env-step, before its result was told, is evaluated and tells it.
+
+    Raises UsageError when there is no run, when it is over and its budget reached, and when snapshots of its league are
+    gone or damaged; RunError when no checkpoint can be used.
     """
     called = time.monotonic()
     _refuse_reimport()
@@ -150,12 +152,13 @@ def _resume(config: Config, callbacks: Callbacks, run_dir: Path, stop: StopReque
     notes: list[str] = []
     resumed = checkpoint.latest(run_dir, warn=notes.append)
     past = read_run_state(resumed)
-    if past["env_steps"] >= config.env_steps:
+    over = _is_over(run_dir, past["env_steps"])
+    if over and past["env_steps"] >= config.env_steps:
         raise UsageError(
             f"{run_dir} has taken {past['env_steps']:,} of its {config.env_steps:,} env-steps. "
             "Raise --env-steps to train on."
         )
-    if 0 < config.wall_seconds <= past["wall_seconds"]:
+    if over and 0 < config.wall_seconds <= past["wall_seconds"]:
         raise UsageError(
             f"{run_dir} has trained for {past['wall_seconds']:.0f} of {config.wall_seconds:.0f} seconds. "
             "Raise --wall-seconds to train on (0 = no limit)."
@@ -173,6 +176,14 @@ def _resume(config: Config, callbacks: Callbacks, run_dir: Path, stop: StopReque
     except OSError as error:
         notes.append(f"config.json keeps the settings of the sitting before: {error.strerror or error}.")
     return _run(plan, callbacks, stop, called, resumed=resumed, notes=notes)
+
+
+def _is_over(run_dir: Path, env_steps: int) -> bool:
+    """Whether the run has told its result after so many env-steps; one that was killed at its very end has not."""
+    try:
+        return json.loads((run_dir / "summary.json").read_bytes())["env_steps"] >= env_steps
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _refuse_reimport() -> None:
@@ -244,7 +255,7 @@ def _run(
             with restored(resumed, "the league in run.json") if resumed else nullcontext():
                 league = League(plan, plane, past.get("league", {}), console.message, crew.reset)
         training = Training(plan, crew, recorder, writer, console, past, callbacks, stop, judge, league)
-        with run_events(events, recorder, resumed is not None), _traceback_kept(run_dir):
+        with run_events(events, recorder, resumed is not None), traceback_kept(run_dir):
             try:
                 stop.obey()
                 summary = training.run()
@@ -267,20 +278,6 @@ def _run(
 def _restore_counters(words: Any, past: dict[str, Any]) -> None:
     for role, totals in past.get("counts", {}).items():
         words.counts[role][0, : len(totals)] = totals  # counters that came later are at the end
-
-
-@contextmanager
-def _traceback_kept(run_dir: Path) -> Iterator[None]:
-    """Write to RUN/crash.txt where the user's code raised, and say so."""
-    try:
-        yield
-    except UserCodeError as error:
-        path = run_dir / "crash.txt"
-        try:
-            path.write_text("".join(traceback.format_exception(error.__cause__)), encoding="utf-8")
-        except OSError:
-            raise error from None
-        raise UserCodeError(f"{error}\nThe traceback is in {path}.") from error.__cause__
 
 
 def _announce(console: Console, plan: RunPlan, resumed: checkpoint.Checkpoint | None, notes: list[str]) -> None:

@@ -120,12 +120,13 @@ class Supervisor:
         child, failure = min(self.children.failures, key=lambda told: told[1].at)
         self._events.write("failed", component=child.name, reason=failure.message, traceback=failure.traceback)
         path = self._run_dir / "crash.txt"
-        where = f"The traceback is in {path}."
+        kept = f"The traceback is in {path}."
         try:
             path.write_text(f"{child.name}\n{failure.traceback}", encoding="utf-8")
         except OSError as error:
-            where = f"{path} cannot be written: {error.strerror}."
-        raise self._fail(f"{child.name} failed: {failure.message}\n{where}", failure.kind)
+            kept = f"{path} cannot be written: {error.strerror}."
+        raise self._fail("\n".join(filter(None, (f"{child.name} failed: {failure.message}", failure.origin, kept))),
+                         failure.kind)  # fmt: skip
 
     def _bury(self, child: Child) -> None:
         """Replace a child that was killed, unless the run is ending. Raises RunError when it must not be replaced."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+
 import pytest
 from small import children, config
 
@@ -21,6 +24,7 @@ def test_env_that_raises_at_step_200_ends_the_run_with_a_checkpoint(tmp_path):
     with pytest.raises(RunError, match=r"rollout worker \d failed: .*FloatingPointError.*the physics exploded") as info:
         train(config(tmp_path / "run", env="tests.runs.small:RaisesAtStep", env_steps=100_000))
     assert "step" in str(info.value) and "crash.txt" in str(info.value)
+    assert re.search(r'^File ".*small\.py", line \d+, in step$', str(info.value), re.MULTILINE)
     assert "FloatingPointError" in (tmp_path / "run" / "crash.txt").read_text()
     assert latest(tmp_path / "run").run_state["env_steps"] > 0
     assert not children("")
@@ -50,6 +54,20 @@ def test_impossible_combinations(tmp_path):
     with pytest.raises(UsageError, match="state"):
         train(config(tmp_path / "run", algo="mappo", hp=None, state_source="env"))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_was_killed_before_its_result_was_told_tells_it(tmp_path):
+    """`kill -9` during the final evaluation leaves the last checkpoint and no summary."""
+    run_dir = tmp_path / "run"
+    train(config(run_dir, mode="serial", env_steps=400))
+    with pytest.raises(UsageError, match=r"has taken \d+ of its 400 env-steps\. Raise --env-steps"):
+        resume(run_dir)
+    (run_dir / "summary.json").unlink()
+    result = resume(run_dir, final_eval_episodes=4)
+    assert result.summary["stopped_by"] == "finished" and result.summary["evaluation"]["episodes"] == 4
+    assert json.loads((run_dir / "summary.json").read_text()) == result.summary
+    with pytest.raises(UsageError, match="Raise --env-steps"):
+        resume(run_dir)
 
 
 def test_resume_passes_over_a_corrupt_checkpoint_loudly(tmp_path, capsys):
