@@ -132,7 +132,7 @@ def flee(obs, action_mask, team, rng):
     return np.ones(obs.shape[:2], np.int32)
 
 
-@pytest.mark.parametrize("mode", ["serial", "async"])
+@pytest.mark.parametrize("mode", ["serial", pytest.param("async", marks=pytest.mark.slow)])
 def test_a_run_with_a_frozen_policy_a_script_and_a_learner(mode, tmp_path):
     """Who does not learn keeps its weights, is in every checkpoint, and never counts as throughput."""
     before = save_run(tmp_path / "old", TAG)["adversary"][1].state_dict()

@@ -51,6 +51,7 @@ def drawn(run_dir) -> np.ndarray:
     return np.array([np.exp(log_prob[action == move]).mean() for move in range(3)])
 
 
+@pytest.mark.slow
 def test_snapshots_are_read_back_from_a_short_run(tmp_path, monkeypatch, capsys):
     import rps_league
     from simplex import read_snapshots

@@ -97,6 +97,7 @@ def test_tables_and_figure(tmp_path: Path):
     assert (tmp_path / "scaling.png").stat().st_size > 1000
 
 
+@pytest.mark.slow
 def test_what_is_recorded_is_skipped(tmp_path: Path, monkeypatch, capsys):
     import scaling
 

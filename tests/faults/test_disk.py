@@ -139,6 +139,7 @@ def test_a_run_that_cannot_begin_says_so(disk, capsys, where):
     assert str(folder / "x") in err and "not expected" not in err and "Traceback" not in err
 
 
+@pytest.mark.slow
 def test_a_standard_output_that_takes_nothing_ends_no_training(tmp_path):
     words = [
         "train",

@@ -23,6 +23,7 @@ def fuzz(folder: Path, inputs: int, seed: int) -> dict:
     return recorded["kinds"]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_mutated_inputs_are_answered_in_words(tmp_path):
     kinds = fuzz(tmp_path, 120, seed=11)

@@ -117,6 +117,7 @@ def test_the_file_describes_itself(trained, tmp_path):
     assert about["spec"]["agents"] == ["agent_0", "agent_1"] and about["sfmarl_version"] == sfmarl.__version__
 
 
+@pytest.mark.slow
 def test_onnx_by_the_command_line(trained, tmp_path, capsys):
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxscript")

@@ -110,6 +110,7 @@ def test_own_reward(tmp_path, own_names):
             assert line["episode/shaped_return_team/agent"] != line["episode/return_team/agent"]
 
 
+@pytest.mark.slow
 def test_own_model(tmp_path, own_names):
     result = run_example("own_model", tmp_path / "run")
     actor = latest(result.run_dir).read_policy("agent").actor_tensors
@@ -260,6 +261,7 @@ def run(words: list[str], cwd: Path) -> subprocess.CompletedProcess:
     )
 
 
+@pytest.mark.slow
 def test_a_file_of_the_users_reaches_every_process(tmp_path, own_names, monkeypatch):
     """Environment, algorithm, hyperparameters and reward of one .py file, by the command line, in a bare directory."""
     monkeypatch.chdir(tmp_path)

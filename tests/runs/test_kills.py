@@ -57,6 +57,7 @@ def test_a_killed_process_is_replaced(role, tmp_path, capsys):
     assert not children("")
 
 
+@pytest.mark.slow
 def test_a_killed_learner_goes_on_from_its_checkpoint(tmp_path):
     """Not from scratch: versions go on counting, and so do the optimiser's steps."""
     run_dir, before = tmp_path / "run", []
@@ -78,6 +79,7 @@ def test_a_killed_learner_goes_on_from_its_checkpoint(tmp_path):
         assert (after.algorithm_state["tensors"][name] > before[0].algorithm_state["tensors"][name]).all()
 
 
+@pytest.mark.slow
 def test_a_killed_fork_server_ends_the_run_with_a_checkpoint(tmp_path):
     run_dir = tmp_path / "run"
 
@@ -167,6 +169,7 @@ def test_a_signal_ends_the_run_in_order(start_cli, number, code, group, tmp_path
     wait_for(lambda: not [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE])
 
 
+@pytest.mark.slow
 def test_ctrl_c_during_start_up(start_cli, tmp_path):
     process = start_cli(tmp_path / "run")
     wait_for(lambda: (tmp_path / "run" / "config.json").exists())

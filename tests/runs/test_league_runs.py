@@ -372,6 +372,7 @@ def damage(path: Path) -> None:
     path.write_bytes(data)
 
 
+@pytest.mark.slow
 def test_a_game_whose_outcome_cannot_be_read_is_refused(tmp_path):
     with pytest.raises(UsageError, match="outcome of a match cannot be read"):
         train(config(tmp_path / "run", env="native/prisoners_dilemma"))

@@ -103,6 +103,7 @@ def test_the_last_checkpoint_holds_every_match_that_was_told_of(mode, tmp_path):
     assert sum(after["matches"].values()) == sum(before["matches"].values()) + heard
 
 
+@pytest.mark.slow
 def test_the_policy_of_a_plain_run_seeds_the_pool(tmp_path):
     plain = plain_run(tmp_path / "plain", env_steps=4000)
     once = {**SERIAL, "env_steps": 3000}

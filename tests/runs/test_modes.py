@@ -230,6 +230,7 @@ def test_masks_deaths_and_births_in_every_arrangement(settings, hp, tmp_path):
     assert 2 * 1500 > result.summary["agent_steps"] - result.summary["env_steps"] > 0
 
 
+@pytest.mark.slow
 def test_masks_hold_in_async_mode(tmp_path):
     result = train(config(tmp_path / "run", env="tests.runs.small:Perilous", env_steps=3000))
     assert result.summary["stopped_by"] == "finished"

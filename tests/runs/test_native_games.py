@@ -72,6 +72,7 @@ def async_run(tmp_path_factory):
     return train(config(run_dir, **settings, env_steps=6000, eval_env_steps=3000, eval_episodes=4))
 
 
+@pytest.mark.slow
 def test_self_play_between_processes(async_run):
     """An illegal move would end the run."""
     summary = async_run.summary
@@ -85,6 +86,7 @@ def test_self_play_between_processes(async_run):
         assert 7 <= record["episode/length"] <= 42
 
 
+@pytest.mark.slow
 def test_an_evaluation_and_an_animation(async_run, tmp_path):
     found = evaluate_run(async_run.run_dir, episodes=5, greedy=False, gif=tmp_path / "game.gif")
     assert found.teams["player_0"].mean == -found.teams["player_1"].mean
@@ -93,6 +95,7 @@ def test_an_evaluation_and_an_animation(async_run, tmp_path):
         assert 7 <= image.n_frames <= 42 and image.size == (280, 240)
 
 
+@pytest.mark.slow
 def test_a_run_is_resumed(async_run):
     again = resume(async_run.run_dir, env_steps=7000)
     assert again.summary["env_steps"] >= 7000

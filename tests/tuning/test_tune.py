@@ -127,6 +127,7 @@ def test_only_the_commands_own_flags_are_left_out():
     assert _without_own(words) == ["x", "--lr", "1", "--env-kwargs", "a=1", "b=2"]
 
 
+@pytest.mark.slow
 def test_auto_is_recorded_and_a_resumed_run_keeps_it(measured, tmp_path, capsys):
     run = tmp_path / "run"
     words = ["train", *SMALL, "--auto", "--env-steps", "600", "--num-splits", "2", "--run-dir", str(run)]
