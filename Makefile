@@ -18,8 +18,8 @@ help: ## Show this list
 train: $(STAMP) ## Train MAPPO on mpe2 simple_spread asynchronously (2M env-steps)
 	$(BIN)/python launch/spread_mappo.py $(ARGS)
 
-test: $(STAMP) ## Run the fast tests
-	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+test: $(STAMP) ## Run the fast tests, files side by side
+	$(BIN)/python -m pytest -m "not slow" -n logical --maxprocesses 4 --dist loadfile $(ARGS)
 
 test-all: $(VENV)/.sfmarl-envs ## Run all tests, the slow ones too, with the environments they use
 	$(BIN)/python -m pytest $(ARGS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -52,7 +53,8 @@ def test_a_killed_process_is_replaced(role, tmp_path, capsys):
     killer.join()
     assert not errors
     assert result.summary["stopped_by"] == "finished" and result.summary["env_steps"] >= 8_000
-    assert "was killed by SIGKILL; replaced" in capsys.readouterr().out
+    # now and then it dies holding a queue's lock, and the others are replaced with it
+    assert re.search(r"was killed by SIGKILL(; replaced| and left a queue locked)", capsys.readouterr().out)
     assert latest(run_dir).run_state["env_steps"] >= 8_000
     assert not children("")
 
