@@ -25,6 +25,8 @@ _CHANGES = {
     "os.chmod": 1, "os.chown": 1, "shutil.rmtree": 1,
 }  # fmt: skip
 """Audit event -> how many paths it names."""
+_RELATIVE = ("os.remove", "os.mkdir", "os.rmdir")
+"""Those of them that `shutil.rmtree` and others give an open directory to begin at, as their last argument."""
 _STARTS = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "os.forkpty")
 
 
@@ -67,17 +69,19 @@ class _Watch:
             if isinstance(path, str | bytes) and flags & _WRITES:
                 self._touched(event, path)
         elif event in _CHANGES:
+            folder = arguments[-1] if event in _RELATIVE else None
             for path in arguments[: _CHANGES[event]]:
-                self._touched(event, path)
+                self._touched(event, path, folder)
         elif event == "pickle.find_class":
             self.wrong.append(f"unpickled {arguments[0]}.{arguments[1]}")
         elif event in _STARTS:
             self.wrong.append(f"{event} {arguments[0]}")
 
-    def _touched(self, event: str, path: str | bytes | int) -> None:
+    def _touched(self, event: str, path: str | bytes | int, folder: int | None = None) -> None:
         if isinstance(path, int):
             return
-        absolute = os.path.abspath(os.fsdecode(path))
+        below = os.getcwd() if folder in (None, -1) else os.readlink(f"/proc/self/fd/{folder}")
+        absolute = os.path.abspath(os.path.join(below, os.fsdecode(path)))
         if absolute != os.devnull and not (absolute + os.sep).startswith(self.allowed):
             self.wrong.append(f"{event} {absolute}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import mmap
 import os
 from dataclasses import dataclass, field
@@ -33,7 +34,7 @@ class Layout:
             raise ValueError(f"the layout already has an array called {name!r}")
         dtype = np.dtype(dtype)
         self.entries[name] = (self.size, tuple(shape), dtype)
-        nbytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        nbytes = math.prod(shape) * dtype.itemsize  # in Python: NumPy would overflow where a message is due
         self.size += -(-nbytes // ALIGNMENT) * ALIGNMENT
 
 

@@ -196,7 +196,9 @@ def _compare(
     Raises RunError when they differ by more than rounding.
     """
     inputs = example_inputs(spec, actor, ROWS, seed=2)
-    team = next(team for team, seat in joint.checkpoint.teams.items() if seat.policy == name)
+    team = next((team for team, seat in joint.checkpoint.teams.items() if seat.policy == name), None)
+    if team is None:
+        raise RunError(f"Policy {name!r} of {joint.checkpoint.path} plays no team, so that nothing says what it does.")
     # one row per lane of one agent, as load_policy acts
     rows = {key: value[:, None] for key, value in inputs.items()}
     state = torch.from_numpy(rows["rnn_state"].copy()) if actor.state_size else None

@@ -95,6 +95,8 @@ class Checkpoint:
         folder = f"policies/{safe_name(name)}"
         try:
             about = self._json(f"{folder}/policy.json")
+            if not isinstance(about["algo"], str):
+                raise TypeError(f"its algorithm is {about['algo']!r}")
             return PolicyState(
                 spec=PolicySpec.from_json(about["spec"]),
                 algo=about["algo"],
@@ -143,7 +145,10 @@ class Checkpoint:
 
     def _read_teams(self) -> dict[str, Seat]:
         if "teams.json" in self._files:
-            return {team: self._seat(team, seat) for team, seat in self._json("teams.json")}
+            seats = {team: self._seat(team, seat) for team, seat in self._json("teams.json")}
+            if not seats:
+                raise ValueError("nobody plays in it")
+            return seats
         specs = {name: self._json(f"policies/{safe_name(name)}/policy.json")["spec"] for name in self.policy_names}
         return {name: self._seat(name, {"policy": name, "agents": spec["agents"]}) for name, spec in specs.items()}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import shutil
@@ -14,7 +15,7 @@ import torch
 from sfmarl.algorithms.ppo import Hyperparameters
 from sfmarl.command.cli import main
 from sfmarl.config import Config, LeagueConfig
-from sfmarl.errors import SfmarlError
+from sfmarl.errors import RunError, SfmarlError
 from sfmarl.evaluation.policy import load_policy
 from sfmarl.league.snapshot import SnapshotMeta, freeze
 from sfmarl.league.store import FOLDER, open_store
@@ -141,6 +142,18 @@ def test_a_checkpoint_that_vouches_for_a_foreign_file_is_refused(copy, forge, na
     with pytest.raises(SfmarlError, match=r"safetensors|JSON|cannot be used"):
         load_policy(newest)
     assert not (copy / "executed").exists()
+
+
+@pytest.mark.parametrize("file", ["teams.json", "policy.json"])
+def test_a_checkpoint_that_vouches_for_what_is_no_team_or_algorithm_is_refused(copy, file):
+    """Valid JSON of the right outline, with nobody who plays, or a list for a name."""
+    newest = checkpoint_paths(copy / "run")[0]
+    path = next(newest.rglob(file))
+    content = [] if file == "teams.json" else json.loads(path.read_text()) | {"algo": ["ippo"]}
+    path.write_text(json.dumps(content))
+    trust(path)
+    with pytest.raises(RunError, match=r"nobody plays in it|its algorithm is \['ippo'\]"):
+        load_policy(newest)
 
 
 @pytest.mark.parametrize("forge", FORGERIES)

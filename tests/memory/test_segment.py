@@ -199,3 +199,11 @@ def test_the_machine_may_have_less_than_the_container_allows(monkeypatch, tmp_pa
     has_available(monkeypatch, 1000)
     limit_cgroup(monkeypatch, tmp_path, limit=str(8 << 20), used=0)
     assert available_bytes() == 1000
+
+
+def test_a_size_beyond_all_integers_of_the_machine_is_told_not_wrapped():
+    layout = Layout()
+    layout.add("slots", (10**30, 8), np.float32)
+    assert layout.size == 32 * 10**30
+    with pytest.raises(RunError, match="cannot reserve"):
+        Segment(layout)
