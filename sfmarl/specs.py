@@ -245,6 +245,8 @@ class PolicySpec:
                 return None
             return np.array([infinite if v is None else v for v in values], env_dtype or np.float32)
 
+        if len(data["agents"]) != len(data["parameter_set"]):
+            raise ValueError(f"{len(data['agents'])} agents with {len(data['parameter_set'])} parameter sets")
         return cls(
             name=data["name"],
             obs=ObsSpec(

@@ -144,15 +144,33 @@ def test_a_checkpoint_that_vouches_for_a_foreign_file_is_refused(copy, forge, na
     assert not (copy / "executed").exists()
 
 
-@pytest.mark.parametrize("file", ["teams.json", "policy.json"])
-def test_a_checkpoint_that_vouches_for_what_is_no_team_or_algorithm_is_refused(copy, file):
-    """Valid JSON of the right outline, with nobody who plays, or a list for a name."""
+def no_teams(saved):
+    return []
+
+
+def no_algorithm(saved):
+    return saved | {"algo": ["ippo"]}
+
+
+def no_agents(saved):
+    return saved | {"spec": saved["spec"] | {"agents": []}}
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "said"),
+    [
+        ("teams.json", no_teams, "nobody plays in it"),
+        ("policy.json", no_algorithm, r"its algorithm is \['ippo'\]"),
+        ("policy.json", no_agents, r"0 agents with \d+ parameter sets"),
+    ],
+)
+def test_a_checkpoint_that_vouches_for_what_makes_no_sense_is_refused(copy, file, change, said):
+    """Valid JSON of the right outline."""
     newest = checkpoint_paths(copy / "run")[0]
     path = next(newest.rglob(file))
-    content = [] if file == "teams.json" else json.loads(path.read_text()) | {"algo": ["ippo"]}
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(change(json.loads(path.read_text()))))
     trust(path)
-    with pytest.raises(RunError, match=r"nobody plays in it|its algorithm is \['ippo'\]"):
+    with pytest.raises(RunError, match=said):
         load_policy(newest)
 
 
