@@ -50,7 +50,9 @@ CURVES = {
     "envs": About("Environments per worker, trivial dict environment", "environments per worker"),
     "agents": About("Agents, trivial dict environment", "agents"),
     "obs": About("Observation size, trivial dict environment", "numbers of an observation"),
-    "hidden": About("Units of each of two hidden layers, trivial dict environment", "hidden units"),
+    "hidden": About(
+        "Units of two hidden layers, trivial dict environment, updates of 1,024 agent-steps", "hidden units"
+    ),
 }
 
 

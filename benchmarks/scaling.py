@@ -69,6 +69,7 @@ def main() -> None:
         recorded = sorted([*others, measure(series, args.seconds)], key=_place)
         path.write_text(json.dumps({"series": recorded}, indent=1) + "\n")
         scaling_report.write(recorded, args.results)
+    scaling_report.write(recorded, args.results)
     print(scaling_report.tables([one for one in recorded if one["curve"] in args.curves]))
 
 

@@ -85,7 +85,7 @@ def _figure(recorded: Sequence[dict[str, Any]], path: Path) -> None:
             for series in recorded:
                 if series["curve"] == curve:
                     _line(axes, curve, series)
-            axes.set_title(CURVES[curve].title, fontsize=10)
+            axes.set_title(CURVES[curve].title, fontsize=8)
             axes.set_xlabel(CURVES[curve].x)
             axes.set_ylabel("efficiency" if CURVES[curve].linear else "agent-steps/s")
             axes.set_ylim(bottom=0)

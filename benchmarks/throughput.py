@@ -173,6 +173,7 @@ def measure(work: str, algo: str, workers: int, envs_per_worker: int, seconds: f
             "batch_agent_steps": [n * config.rollout * a for n, a in zip(lanes, agents, strict=True)],
             "epochs": config.hp.epochs,
             "minibatches": config.hp.minibatches,
+            "learner_threads": plan.learner_threads,
         },
         pieces=pieces,
         roofline_torch=pieces.eager(cores),

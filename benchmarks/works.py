@@ -35,6 +35,8 @@ class Work:
     """Hyperparameters that make it what it is."""
     stepping_dominates: bool = False
     """Environments cost more than all the rest: every core steps some. Else one core is left to the learner."""
+    learner_threads: int = 0
+    """Threads of each learner; 0 = as many as sfmarl chooses. More pay where updates are all there is to wait for."""
 
 
 GATES = "tests/runs/test_learning_matrix.py"
@@ -75,6 +77,7 @@ WORKS: dict[str, Work] = {
         f"{GATES}::test_what_was_seen_is_remembered",
         6144,
         hp={"actor_rnn": "gru", "critic_rnn": "gru"},
+        learner_threads=2,
     ),
     "central": Work(
         "native/simple_spread",
@@ -141,6 +144,7 @@ def configure(work: str, algo: str, workers: int, envs_per_worker: int) -> Confi
         eval_env_steps=0,
         final_eval_episodes=0,
         checkpoint_seconds=1e9,
+        learner_threads=about.learner_threads,
         quiet=True,
     )
 
