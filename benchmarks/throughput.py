@@ -8,7 +8,8 @@ Prints valid agent-steps per second of a real asynchronous training, learner run
 32, 1 epoch, 1 minibatch; `works.py` says what each work adds), and the roofline of exactly that work (`roofline.py`),
 measured before and after it. Three windows after a warm-up, medians. Also: samples learned from times epochs, CPU use
 and peak memory, seconds from the start to the first update, rows per forward, policy lag, where each role's time went,
-and the data plane's own cost against its budgets (`budgets.py`). Results go to results/throughput.json and .md.
+and the data plane's own cost against its budgets (`budgets.py`). Results go to results/throughput.json and .md, where
+they replace the same works' of the same machine.
 `connect_four` needs `pip install 'sfmarl[classic]'`.
 """
 
@@ -20,7 +21,7 @@ import os
 import statistics
 import sys
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,8 @@ class Result:
     """Other metrics of the run, means over the windows."""
     busy_before: float
     """CPU time that other programs were taking before the measurement, percent of the machine."""
+    command: str
+    """What measured it."""
 
     @property
     def share(self) -> float:
@@ -119,24 +122,34 @@ def main() -> None:
             check_run(configure(work, *settings))
         except UsageError as error:
             parser.error(f"{work}: {error}")
-    results = []
+    path, described = args.results / "throughput.json", machine.describe()
+    recorded = read(path, described)
     for work in works:
-        results.append(measure(work, *settings, args.seconds))
-        print(throughput_report.table(results[-1:]), flush=True)
+        recorded[work] = measure(work, *settings, args.seconds)
+        print(throughput_report.table([recorded[work]]), flush=True)
+    results = [recorded[work] for work in WORKS if work in recorded]
     dict_api, native = (configure(work, *settings) for work in ("dict", "native"))
     found = budgets.measure([dict_api, native], dict_api, batch_lanes(dict_api)[0], rounds=7)
     print(throughput_report.budget_table(found))
 
-    command = " ".join(["python", "benchmarks/throughput.py", *sys.argv[1:]])
     record = {
-        "command": command,
-        "machine": machine.describe(),
+        "machine": described,
         "results": [asdict(r) | {"share": r.share, "share_product": r.share_product} for r in results],
         "budgets": [asdict(budget) for budget in found],
     }
     args.results.mkdir(parents=True, exist_ok=True)
-    (args.results / "throughput.json").write_text(json.dumps(record, indent=1) + "\n")
+    path.write_text(json.dumps(record, indent=1) + "\n")
     (args.results / "throughput.md").write_text(throughput_report.page(record, results, found))
+
+
+def read(path: Path, described: dict[str, Any]) -> dict[str, Result]:
+    """Return the results that are recorded in `path`, by work; none if they are of a machine not `described`."""
+    record = json.loads(path.read_text()) if path.exists() else {}
+    if record.get("machine") != described:
+        return {}
+    names = {field.name for field in fields(Result)}
+    rows = [{name: value for name, value in row.items() if name in names} for row in record["results"]]
+    return {row["work"]: Result(**{**row, "pieces": Pieces(**row["pieces"])}) for row in rows}
 
 
 def measure(work: str, algo: str, workers: int, envs_per_worker: int, seconds: float) -> Result:
@@ -191,6 +204,7 @@ def measure(work: str, algo: str, workers: int, envs_per_worker: int, seconds: f
             if name.startswith(("time/", "queue/", "policy_lag/", "inference/", "system/", "learner/dropped"))
         },
         busy_before=busy,
+        command=" ".join(["python", "benchmarks/throughput.py", *sys.argv[1:]]),
     )
 
 

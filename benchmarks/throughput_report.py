@@ -34,7 +34,7 @@ def page(record: dict[str, Any], results: Sequence[Result], found: Sequence[Budg
             f"{busy:.0f} % of it. Memory is the largest sum over the run's processes, shared pages counted once; the "
             "first update is counted from the call of `train`.",
             "",
-            f"Printed by `{record['command']}`.",
+            f"Printed by {', '.join(f'`{command}`' for command in dict.fromkeys(r.command for r in results))}.",
             "",
             "## The data plane against its budgets",
             "",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+import sys
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -13,6 +15,9 @@ import torch
 from sfmarl.envs.registry import load_spec
 from sfmarl.run.plan import make_plan
 from sfmarl.run.runner import check_run
+
+if TYPE_CHECKING:
+    from throughput import Result
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 NAMES = [
@@ -130,8 +135,7 @@ def test_the_roofline_adds_up_times():
     assert median([pieces, replace(pieces, env=30.0), replace(pieces, env=12.0)]) == replace(pieces, env=12.0)
 
 
-def test_the_report_holds_every_figure():
-    import throughput_report
+def measured() -> Result:
     from roofline import Pieces
     from throughput import Result
 
@@ -139,7 +143,7 @@ def test_the_report_holds_every_figure():
 
     scalars = {f"time/{role}/{name}": 0.5 for role, names in CATEGORIES.items() for name in names}
     scalars |= {"system/cpu_percent": 190.0, "inference/batch_rows": 300.0, "policy_lag/mean": 1.5}
-    result = Result(
+    return Result(
         work="gru",
         env="native/simple_spread",
         about="recurrent",
@@ -157,14 +161,44 @@ def test_the_report_holds_every_figure():
         first_update_seconds=4.25,
         scalars=scalars,
         busy_before=3.0,
+        command="python benchmarks/throughput.py --env gru",
     )
-    described = {"cores": 2, "cpu": "a CPU", "python": "3", "torch": "2", "numpy": "2"}
-    page = throughput_report.page({"command": "c", "machine": described}, [result], [])
+
+
+DESCRIBED = {"cores": 2, "cpu": "a CPU", "python": "3", "torch": "2", "numpy": "2"}
+
+
+def test_the_report_holds_every_figure():
+    import throughput_report
+
+    result = measured()
+    page = throughput_report.page({"machine": DESCRIBED}, [result, replace(result, command="another")], [])
 
     assert "| gru | 60,000 | 80,000 | 75% | 100,000 | 60% | 59,000 | 190 % | 0.75 GiB | 4.2 s | 300 | 1.5 |" in page
     assert "| gru | 100,001 | 100,002 | 100,003 | 100,004 | 100,005 |" in page
     assert "recurrent (algo appo, epochs 1). Learns in `tests/x.py::test`" in page
-    assert asdict(result)["pieces"]["learn_product"] == 100_005.0
+    assert "Printed by `python benchmarks/throughput.py --env gru`, `another`." in page
+
+
+def test_works_are_measured_one_by_one_and_kept(tmp_path, monkeypatch):
+    """What one sitting does not measure stays as it was; nothing stays of another machine."""
+    import budgets
+    import machine
+    import throughput
+
+    monkeypatch.setattr(budgets, "measure", lambda *args, **kwargs: [])
+    monkeypatch.setattr(machine, "describe", lambda: described)
+    described = DESCRIBED
+    for work in ("gru", "dict"):
+        monkeypatch.setattr(throughput, "measure", lambda *args, work=work: replace(measured(), work=work))
+        monkeypatch.setattr(sys, "argv", ["throughput.py", "--env", work, "--results", str(tmp_path)])
+        throughput.main()
+    kept = throughput.read(tmp_path / "throughput.json", DESCRIBED)
+    assert kept == {work: replace(measured(), work=work) for work in ("gru", "dict")}
+    assert "| gru | 60,000 |" in (tmp_path / "throughput.md").read_text()
+    described = DESCRIBED | {"cores": 4}
+    throughput.main()
+    assert throughput.read(tmp_path / "throughput.json", described).keys() == {"dict"}
 
 
 def test_the_peak_is_seen():
