@@ -174,6 +174,13 @@ def test_an_animation(tmp_path):
         assert np.flatnonzero(bright).tolist() == [image.n_frames - 1]
 
 
+def test_an_animation_of_a_native_environment(tmp_path):
+    save_run(tmp_path / "run", Config(env="native/rock_paper_scissors", env_kwargs={"length": 4}, algo="ippo"))
+    evaluate_run(tmp_path / "run", episodes=1, seed=4, greedy=False, gif=tmp_path / "episode.gif")
+    with Image.open(tmp_path / "episode.gif") as image:
+        assert image.n_frames == 4 and image.size == (240, 288)
+
+
 def test_environments_that_cannot_render_are_told_so(tmp_path):
     for name, env in (("a", "toy_envs:Endless"), ("b", "native/simple_spread"), ("c", "toy_envs:Blind")):
         save_run(tmp_path / name, Config(env=env, algo="ippo"))

@@ -316,13 +316,42 @@ def test_who_won_is_what_the_game_says(capsys, monkeypatch):
     assert (code, err) == (0, "") and out.rstrip().endswith("You won 1, drawn 1, lost 0.")
 
 
+@pytest.mark.parametrize("seat", [0, 1])
+def test_moves_of_a_matrix_game_are_told_once_both_are_made(capsys, monkeypatch, seat):
+    """The script always shows rock (0); what it chose is not told before the person has chosen."""
+    typed(monkeypatch, "paper\nlizard\nSC\nq\n")
+    words = ("play", f"easy={HERE}:zero", "--env", "native/rock_paper_scissors", "--env-kwargs", "length=2")
+    code, out, err = said(capsys, *words, "--seat", str(seat))
+    assert (code, err) == (0, "")
+    assert f"You are player_{seat}, {('row', 'column')[seat]}, and choose when everybody does." in out
+    assert "paper                1, -1  0, 0   -1, 1" in out
+    you, easy = "You play paper.", f"easy ({('column', 'row')[seat]}) plays rock."
+    assert " ".join([you, easy] if seat == 0 else [easy, you]) in out
+    assert out.index("Your move (rock, paper, scissors): paper") < out.index("plays rock")
+    assert f"    1  {'paper     rock         1  -1' if seat == 0 else 'rock      paper       -1   1'}" in out
+    assert "'lizard' is no move: type one of rock, paper, scissors, or how just one begins" in out
+    assert "A draw." in out
+    assert out.rstrip().endswith("You won 0, drawn 1, lost 0.")
+
+
+def test_a_game_that_nobody_wins_is_told_by_what_it_pays(capsys, monkeypatch):
+    """Tit for tat answers what it saw, which is the round before and not the one that is played."""
+    typed(monkeypatch, "defect\nd\nc\nn\n")
+    words = ("--env", "native/prisoners_dilemma", "--env-kwargs", "length=3", "--seat", "0")
+    code, out, err = said(capsys, "play", "copy=tests.envs.test_matrix:tit_for_tat", *words)
+    assert (code, err) == (0, "")
+    moves = ("defect     cooperate     5  0", "defect     defect        1  1", "cooperate  defect        0  5")
+    assert all(f"    {number}  {row}" in out for number, row in enumerate(moves, 1))
+    assert "You earned 6, copy 6." in out and out.rstrip().endswith("Games played: 1.")
+
+
 @pytest.mark.parametrize(
     ("words", "why"),
     [
         (["{run}", "--seat", "2"], "there is no seat '2': say 0, 1 or random"),
         (["{run}@snapshots"], "are many"),
         (["{run}", "--against", "nobody"], "there is no player 'nobody'"),
-        (["random", "--env", "native/rock_paper_scissors"], "cannot be played in a terminal"),
+        (["random", "--env", "native/simple_tag"], "cannot be played in a terminal"),
         (["random", "--env", "mpe2.simple_tag_v3"], "cannot be played in a terminal"),
         (["{run}", "--env", "native/connect_four"], "cannot play 'player_0'"),
     ],

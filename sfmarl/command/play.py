@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sfmarl.command.arguments import parse
+from sfmarl.envs.vector_turns import Concealing
 from sfmarl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,14 +21,14 @@ QUIT = ("q", "quit", "exit")
 
 @dataclass
 class PlayArguments:
-    """Play a board game against a run's policy, one of its snapshots, a script or MCTS."""
+    """Play a board or matrix game against a run's policy, one of its snapshots, a script or MCTS."""
 
     run: str
     """Run whose game is played, and who plays it: RUN, RUN@best, RUN@ADDRESS, ... as in sfmarl tournament."""
     against: str | None = None
     """Another opponent: a run or snapshot (@ADDRESS: of the run), random, module:callable, mcts:200 [default: RUN]."""
     seat: str = "random"
-    """Seat that you take: 0 (moves first), 1, ... or random."""
+    """Seat that you take: 0 (moves first, where players take turns), 1, ... or random."""
     greedy: bool = False
     """The opponent takes its most probable actions; --no-greedy samples."""
     seed: int | None = None
@@ -82,7 +83,7 @@ class _Evening:
 
     def __init__(self, game: PersonsGame, opponent: str) -> None:
         self._game, self._opponent = game, opponent
-        self._score = {"won": 0, "drawn": 0, "lost": 0}
+        self._score = {"won": 0, "drawn": 0, "lost": 0, "ended": 0}
 
     def play(self, choose_seat: Any) -> None:
         """Play until there is an end of it: q, no further game, or the end of the input."""
@@ -94,14 +95,20 @@ class _Evening:
                     break
         except _Left:
             pass
+        ended = self._score.pop("ended")
         if any(self._score.values()):
             print("You " + ", ".join(f"{what} {count}" for what, count in self._score.items()) + ".")
+        elif ended:
+            print(f"Games played: {ended}.")
 
     def _one_game(self, seat: int) -> None:
         game, env = self._game, self._game.env
         game.begin()
         order = "move first" if game.to_move == seat else "do not move first"
+        if isinstance(env, Concealing):
+            order = "choose when everybody does"
         print(f"\nYou are {game.spec.teams[seat].name}, {env.mark(seat)}, and {order}.\n\n{env.text(0)}")
+        made: list[str] = []
         while not game.over:
             mover = game.to_move
             if mover == seat:
@@ -109,13 +116,25 @@ class _Evening:
                 game.move(action)
             else:
                 action, who = game.reply(), f"{self._opponent} ({env.mark(mover)}) plays"
-            print(f"\n{who} {env.move_name(action)}.\n\n{env.text(0)}")
-        points = float(game.outcome[seat])
-        end, said = ("won", "You win.") if points > 0.5 else ("lost", f"{self._opponent} wins.")
-        if points == 0.5:
-            end, said = "drawn", "A draw."
+            made.append(f"{who} {env.move_name(action)}.")
+            if not game.concealed:
+                print(f"\n{' '.join(made)}\n\n{env.text(0)}")
+                made.clear()
+        end, said = self._result(seat)
         self._score[end] += 1
         print(f"\n{said}")
+
+    def _result(self, seat: int) -> tuple[str, str]:
+        """Return how the game ended for the person, and the words for it."""
+        try:
+            points = float(self._game.outcome[seat])
+        except UsageError:  # a game that nobody wins or loses
+            earned = self._game.returns.tolist()
+            others = " and ".join(f"{value:g}" for number, value in enumerate(earned) if number != seat)
+            return "ended", f"You earned {earned[seat]:g}, {self._opponent} {others}."
+        if points == 0.5:
+            return "drawn", "A draw."
+        return ("won", "You win.") if points > 0.5 else ("lost", f"{self._opponent} wins.")
 
     def _ask(self) -> int:
         """Return a legal move of the person's."""

@@ -18,15 +18,17 @@ import numpy as np
 
 from sfmarl.envs import matrix_payoffs
 from sfmarl.envs.infos import OUTCOME, EpisodeInfos
+from sfmarl.envs.matrix_drawing import draw, rounds_text
 from sfmarl.envs.matrix_payoffs import Game
 from sfmarl.envs.vector import ObsRows, OutcomeRows
-from sfmarl.errors import UsageError
+from sfmarl.errors import RunError, UsageError
 from sfmarl.specs import ActionSpec, EnvSpec, ObsSpec, TeamSpec
 
 PLAYERS = ("player_0", "player_1")
 """Agents, and names of the teams: who chooses the row, who the column."""
 
 Ends = Literal["truncated", "terminated"]
+RenderMode = Literal["ansi", "rgb_array"]
 
 
 @dataclass(eq=False)
@@ -49,6 +51,8 @@ class MatrixEnv(ABC):
     ends: Ends = field(default="truncated", kw_only=True)
     """`truncated`: the game would go on, so returns are bootstrapped (an indefinitely repeated game, discounted by
     gamma); `terminated`: it is over after `length` rounds, and the return ends there."""
+    render_mode: RenderMode | None = field(default=None, kw_only=True)
+    """What `render` returns."""
 
     name: ClassVar[str]
     """The registered name."""
@@ -135,24 +139,24 @@ class MatrixEnv(ABC):
         # a sum that should be zero may be left with rounding
         return np.where(np.abs(totals) <= 1e-12 * self.length * scale, 0, np.sign(totals)).astype(np.int64)
 
-    def text(self, env: int) -> str:
-        """Return the episode of copy `env` for a person: what was played and paid in each round, and the sums."""
-        rounds = self.moves[: self.steps[env], :, env].tolist()
-        table = [("round", *PLAYERS, "paid", "")]
-        for number, (first, second) in enumerate(rounds, 1):
-            paid = self.played.payoffs[:, first, second].tolist()
-            names = self.played.names[0][first], self.played.names[1][second]
-            table.append((str(number), *names, *(f"{value:g}" for value in paid)))
-        table.append(("sum", "", "", *(f"{value:g}" for value in self.returns[:, env].tolist())))
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        adjust = str.rjust, str.ljust, str.ljust, str.rjust, str.rjust
-        lines = (
-            "  ".join(to(word, width) for to, word, width in zip(adjust, row, widths, strict=True)) for row in table
-        )
-        return "\n".join(line.rstrip() for line in lines)
+    def render(self, env: int) -> Any:
+        """See `Drawn.render`; as a picture, `matrix_drawing.draw`. Raises RunError when no render mode was chosen."""
+        if self.render_mode is None:
+            raise RunError(f"{self.name} was built without a render_mode: ansi or rgb_array")
+        if self.render_mode == "rgb_array":
+            return draw(self.played, self._rounds(env), self.length)
+        return self.text(env)
+
+    def text(self, env: int, last: int | None = None) -> str:
+        """Return the episode of copy `env` for a person: what was played and paid in each (`last`) round, the sums."""
+        return rounds_text(self.played, PLAYERS, self._rounds(env), self.returns[:, env], last)
 
     def close(self) -> None:  # noqa: B027 - it may be called, and there is nothing to do
         """Nothing is held."""
+
+    def _rounds(self, env: int) -> np.ndarray:
+        """Return what was played in the episode of copy `env` so far, [rounds, 2]."""
+        return self.moves[: self.steps[env], :, env]
 
     def _views(self) -> np.ndarray:
         """Return what each player sees of each cell that was played: float32 [2, cells, observation]."""
@@ -178,6 +182,8 @@ class MatrixEnv(ABC):
             raise UsageError(f"{self.name} needs length >= 1, got {self.length!r}")
         if not isinstance(self.observe_last, bool):
             raise UsageError(f"{self.name} needs observe_last = true or false, got {self.observe_last!r}")
+        if self.render_mode not in (None, *get_args(RenderMode)):
+            raise UsageError(f"{self.name} renders as ansi or rgb_array, not {self.render_mode!r}.")
         if self.ends not in get_args(Ends):
             raise UsageError(f"{self.name} needs ends = {' or '.join(get_args(Ends))}, got {self.ends!r}")
 

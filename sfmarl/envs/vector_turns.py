@@ -75,7 +75,7 @@ class TurnVectorEnv(Protocol):
 
 @runtime_checkable
 class Drawn(Protocol):
-    """What a `TurnVectorEnv` offers that can be looked at."""
+    """What native environments offer that can be looked at."""
 
     def render(self, env: int) -> Any:
         """Return copy `env` as its `render_mode` says: text, or uint8 [height, width, 3]."""
@@ -100,6 +100,15 @@ class Playable(Protocol):
 
     def parse_move(self, text: str) -> int:
         """Return the action that a person named. Raises UsageError, saying what to type, for anything else."""
+        ...
+
+
+@runtime_checkable
+class Concealing(Protocol):
+    """What a `TurnVectorEnv` offers whose seats choose at once, and are asked one after the other."""
+
+    def concealed(self, env: int) -> bool:
+        """Return whether moves were made in copy `env` that nobody may see yet."""
         ...
 
 

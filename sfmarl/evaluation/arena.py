@@ -12,11 +12,10 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from torch import Tensor
 
-from sfmarl.envs.parallel import ParallelVectorEnv
 from sfmarl.envs.rows import new_obs_rows, new_outcome_rows
 from sfmarl.envs.turns import Turn, TurnEnv
 from sfmarl.envs.vector import Informative, ObsRows, VectorEnv
-from sfmarl.envs.vector_turns import TurnVectorEnv
+from sfmarl.envs.vector_turns import Drawn, TurnVectorEnv
 from sfmarl.errors import UsageError
 from sfmarl.specs import EnvSpec, TeamSpec
 from sfmarl.workers.episodes import EpisodeLog
@@ -158,7 +157,7 @@ class ParallelArena:
 
     def render(self) -> Any:
         """See `Arena.render`."""
-        if not isinstance(self.env, ParallelVectorEnv):
+        if not isinstance(self.env, Drawn):
             raise UsageError(f"{self.spec.env} cannot render: it is a native vector environment.")
         return self.env.render(0)
 

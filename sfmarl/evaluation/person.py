@@ -9,9 +9,11 @@ import numpy as np
 from sfmarl.config import Config
 from sfmarl.envs.board.twins import native_twin
 from sfmarl.envs.infos import OUTCOME
+from sfmarl.envs.matrix import MatrixEnv
+from sfmarl.envs.matrix_turns import MatrixTurns
 from sfmarl.envs.registry import make_envs
 from sfmarl.envs.vector import Informative
-from sfmarl.envs.vector_turns import Playable, TurnVectorEnv
+from sfmarl.envs.vector_turns import Concealing, Playable, TurnVectorEnv
 from sfmarl.errors import UsageError
 from sfmarl.evaluation.contestants import Contestant
 from sfmarl.evaluation.cross_play import outcome_of, with_outcomes
@@ -30,13 +32,16 @@ def playable_game(config: Config, seed: int) -> TurnVectorEnv:
     if (twin := native_twin(config.env)) != config.env:
         config = replace(config, env=twin, env_kwargs={})
     envs = make_envs(with_outcomes(config), 1, [seed_for(seed, "person")])
+    if isinstance(envs, MatrixEnv):
+        return MatrixTurns(envs)
     if isinstance(envs, TurnVectorEnv) and isinstance(envs, Playable):
         return envs
     for env in envs if isinstance(envs, list) else [envs]:
         env.close()
     raise UsageError(
-        f"{config.env} cannot be played in a terminal: its positions have no text and its moves no names. Connect Four "
-        "and tic-tac-toe can, and every TurnVectorEnv that is Playable (sfmarl/envs/vector_turns.py)."
+        f"{config.env} cannot be played in a terminal: its positions have no text and its moves no names. Connect "
+        "Four, tic-tac-toe and matrix games can, and every TurnVectorEnv that is Playable "
+        "(sfmarl/envs/vector_turns.py)."
     )
 
 
@@ -47,7 +52,8 @@ class PersonsGame:
         """`env` is of one copy. Raises UsageError when the opponent cannot play."""
         self.env, self._greedy = env, greedy
         self._games = Games(env.spec, [opponent], 1, seed)
-        self._returns = np.zeros(len(env.spec.teams))
+        self.returns = np.zeros(len(env.spec.teams))
+        """What every seat has earned in the game, [seats]."""
         self._stated: np.ndarray | None = None
         self._new = np.ones(len(env.spec.teams), bool)
         self.over = True
@@ -64,15 +70,20 @@ class PersonsGame:
         return int(self.env.seat[0])
 
     @property
+    def concealed(self) -> bool:
+        """Whether moves were made that nobody may see yet."""
+        return isinstance(self.env, Concealing) and self.env.concealed(0)
+
+    @property
     def outcome(self) -> np.ndarray:
         """How it ended, [seats] (league/outcome.py). Raises UsageError when neither infos nor returns tell."""
-        return outcome_of(self._returns, self._stated)
+        return outcome_of(self.returns, self._stated)
 
     def begin(self) -> None:
         """Begin a game."""
         self.env.reset(_COPY)
-        self._games.begin(0, [0] * len(self._returns))
-        self._returns[:], self._new[:], self.over = 0, True, False
+        self._games.begin(0, [0] * len(self.returns))
+        self.returns[:], self._new[:], self.over = 0, True, False
 
     def legal(self) -> list[int]:
         """Return the actions that whoever is to move may choose."""
@@ -107,7 +118,7 @@ class PersonsGame:
 
     def _act(self, chosen: np.ndarray) -> None:
         outcome = self.env.act(_COPY, chosen[:, 0])
-        self._returns += outcome.reward[0]
+        self.returns += outcome.reward[0]
         self.over = bool(outcome.terminated[0] or outcome.truncated[0])
         if self.over and isinstance(self.env, Informative) and self.env.infos is not None:
             self._stated = self.env.infos.take(_COPY).get(OUTCOME, np.full((1, 1), np.nan))[0]

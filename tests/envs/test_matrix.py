@@ -14,7 +14,7 @@ from sfmarl.envs.registry import is_native, load_spec, make_vector_env
 from sfmarl.envs.rows import new_obs_rows, new_outcome_rows, random_actions
 from sfmarl.envs.script import ScriptedPlayer
 from sfmarl.envs.vector import Reporting
-from sfmarl.errors import UsageError
+from sfmarl.errors import RunError, UsageError
 from sfmarl.evaluation.evaluate import evaluate
 
 ARGUMENTS = {
@@ -227,3 +227,32 @@ def test_impossible_games_are_refused(name, kwargs, words):
 def test_infos_that_there_are_not_are_refused(name, metric, words):
     with pytest.raises(UsageError, match=words):
         load_spec(Config(f"native/{name}", info_metrics=(metric,)))
+
+
+def test_a_picture_frames_what_was_played_and_says_what_it_pays():
+    """Blue is the highest payoff, red the lowest; below the diagonal player 0's, above it player 1's."""
+    env = vector_env("native/prisoners_dilemma", 1, length=3, render_mode="rgb_array")
+    rows, outcome = new_obs_rows(env.spec, 1), new_outcome_rows(env.spec, 1)
+    env.reset([0], rows)
+    before = env.render(0)
+    env.step([np.full((1, 1), 1), np.full((1, 1), 0)], np.array([True]), rows, outcome)
+    after = env.render(0)
+    assert after.dtype == np.uint8 and after.shape == before.shape and after.shape[2] == 3
+    side = after.shape[1] // 2
+    lower, upper = after[side + side * 3 // 4, side // 4], after[side + side // 4, side * 3 // 4]
+    assert lower.argmax() == 2 and upper.argmax() == 0, "who defects on a cooperator earns most, the other least"
+    changed = (before != after).any(2)
+    board = changed[: 2 * side]
+    assert board[side:, :side].any() and not board[:side].any() and not board[:, side:].any()
+    moved = changed[2 * side :]
+    assert moved.any(1).sum() == 40 and not moved[:, side:].any(), "both strips, in the first of three rounds"
+
+
+def test_text_is_drawn_if_asked_and_nothing_without():
+    env = vector_env("native/matching_pennies", 1, render_mode="ansi")
+    env.reset([0], new_obs_rows(env.spec, 1))
+    assert env.render(0) == env.text(0) and "player_0" in env.text(0)
+    with pytest.raises(RunError, match="without a render_mode"):
+        vector_env("native/matching_pennies", 1).render(0)
+    with pytest.raises(UsageError, match="ansi or rgb_array, not 'human'"):
+        vector_env("native/matching_pennies", 1, render_mode="human")
