@@ -1,6 +1,6 @@
 """A training that is killed twenty times and resumed, beside one that is left alone: counters go on, scores agree.
 
-    python benchmarks/kill_resume.py                                # five seeds, about 20 minutes
+    python benchmarks/kill_resume.py                                # five seeds, about half an hour
     python benchmarks/kill_resume.py --seeds 1 --kills 3 --env-steps 60000 --results /tmp/try
 
 Asynchronous MAPPO on native simple_spread. The main process is killed by SIGKILL at moments drawn evenly over the
