@@ -21,7 +21,7 @@ from typing import Any
 import league_exact_report
 import numpy as np
 
-from sfmarl.envs import matrix_payoffs
+from sfmarl.envs.matrix import payoffs
 from sfmarl.league.matchmakers import make_matchmaker, opponents
 from sfmarl.league.payoff import Payoff
 from sfmarl.league.pool import SnapshotPool
@@ -55,12 +55,12 @@ def rounding(scores: np.ndarray) -> int:
 
 def rock_paper_scissors() -> np.ndarray:
     """Return what each strategy earns against each, [3, 3]: win 1, draw .5, loss 0."""
-    return (1 + matrix_payoffs.rock_paper_scissors().payoffs[0]) / 2
+    return (1 + payoffs.rock_paper_scissors().payoffs[0]) / 2
 
 
 def circle(n: int = CIRCLE) -> np.ndarray:
     """Return the same of the cyclic circle game, [n, n]."""
-    return (1 + matrix_payoffs.circle_payoff(n)) / 2
+    return (1 + payoffs.circle_payoff(n)) / 2
 
 
 def strength(game: np.ndarray, mixture: np.ndarray) -> float:

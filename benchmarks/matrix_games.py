@@ -28,7 +28,7 @@ from suites import launch_config
 from tabular import Learned, averaging_players, q_learners
 
 from sfmarl import Config, train
-from sfmarl.envs.matrix_payoffs import matching_pennies
+from sfmarl.envs.matrix.payoffs import matching_pennies
 
 HERE = Path(__file__).resolve().parent
 ENVS = 64

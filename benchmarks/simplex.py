@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from sfmarl.envs.matrix_payoffs import rock_paper_scissors
+from sfmarl.envs.matrix.payoffs import rock_paper_scissors
 from sfmarl.evaluation.policy import build_actor
 from sfmarl.league.solvers import nash_conv
 from sfmarl.league.store import open_store

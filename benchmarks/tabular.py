@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sfmarl.envs.matrix_payoffs import Game
+from sfmarl.envs.matrix.payoffs import Game
 
 
 class Learned(NamedTuple):

@@ -9,8 +9,8 @@ import numpy as np
 from sfmarl.config import Config
 from sfmarl.envs.board.twins import native_twin
 from sfmarl.envs.infos import OUTCOME
-from sfmarl.envs.matrix import MatrixEnv
-from sfmarl.envs.matrix_turns import MatrixTurns
+from sfmarl.envs.matrix.env import MatrixEnv
+from sfmarl.envs.matrix.turns import MatrixTurns
 from sfmarl.envs.registry import make_envs
 from sfmarl.envs.vector import Informative
 from sfmarl.envs.vector_turns import Concealing, Playable, TurnVectorEnv

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from sfmarl.envs.matrix_payoffs import matching_pennies, prisoners_dilemma, read_game
+from sfmarl.envs.matrix.payoffs import matching_pennies, prisoners_dilemma, read_game
 from sfmarl.envs.registry import load_spec
 from sfmarl.run.plan import make_plan
 

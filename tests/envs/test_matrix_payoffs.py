@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.optimize import linprog
 
-from sfmarl.envs import matrix_payoffs
-from sfmarl.envs.matrix_payoffs import circle_payoff, read_game
+from sfmarl.envs.matrix import payoffs
+from sfmarl.envs.matrix.payoffs import circle_payoff, read_game
 from sfmarl.errors import UsageError
 
 WIN = (1 + circle_payoff(30)) / 2
@@ -34,11 +34,11 @@ def best_response(pool):
 
 
 def test_rock_paper_scissors():
-    game = matrix_payoffs.rock_paper_scissors()
+    game = payoffs.rock_paper_scissors()
     assert game.names[0] == game.names[1] == ("rock", "paper", "scissors")
     assert game.payoffs[0].tolist() == [[0, -1, 1], [1, 0, -1], [-1, 1, 0]]
     assert game.is_zero_sum
-    larger = matrix_payoffs.rock_paper_scissors(7)
+    larger = payoffs.rock_paper_scissors(7)
     assert larger.names[0] == ("rock", "paper", "scissors", "spock", "lizard", "action_5", "action_6")
     # every action beats as many as it loses to
     assert not larger.payoffs.sum(axis=2).any()
@@ -46,10 +46,10 @@ def test_rock_paper_scissors():
 
 
 def test_matching_pennies_and_the_dilemma():
-    pennies = matrix_payoffs.matching_pennies()
+    pennies = payoffs.matching_pennies()
     assert pennies.payoffs.tolist() == [[[1, -1], [-1, 1]], [[-1, 1], [1, -1]]]
     assert pennies.is_zero_sum
-    dilemma = matrix_payoffs.prisoners_dilemma()
+    dilemma = payoffs.prisoners_dilemma()
     assert dilemma.payoffs[:, 0, 0].tolist() == [3, 3]
     assert dilemma.payoffs[:, 0, 1].tolist() == [0, 5]
     assert dilemma.payoffs[:, 1, 0].tolist() == [5, 0]
@@ -140,13 +140,13 @@ def test_shorthands_say_what_both_earn(payoff):
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: matrix_payoffs.rock_paper_scissors(4), "odd num_actions >= 3, got 4"),
-        (lambda: matrix_payoffs.rock_paper_scissors("three"), "got 'three'"),
-        (lambda: matrix_payoffs.prisoners_dilemma(temptation=3), "T > R > P > S"),
-        (lambda: matrix_payoffs.prisoners_dilemma(temptation=7), "2 R > T [+] S"),
-        (lambda: matrix_payoffs.prisoners_dilemma(sucker=None), "four numbers"),
+        (lambda: payoffs.rock_paper_scissors(4), "odd num_actions >= 3, got 4"),
+        (lambda: payoffs.rock_paper_scissors("three"), "got 'three'"),
+        (lambda: payoffs.prisoners_dilemma(temptation=3), "T > R > P > S"),
+        (lambda: payoffs.prisoners_dilemma(temptation=7), "2 R > T [+] S"),
+        (lambda: payoffs.prisoners_dilemma(sucker=None), "four numbers"),
         (lambda: circle_payoff(2), "strategies >= 3, got 2"),
-        (lambda: matrix_payoffs.circle("all"), "strategies >= 3, got 'all'"),
+        (lambda: payoffs.circle("all"), "strategies >= 3, got 'all'"),
         (lambda: read_game([[1]], "zerosum"), "kind = 'zerosum' is unknown"),
         (lambda: read_game([[1, 2], [3]], "common"), "lists of numbers"),
         (lambda: read_game([["a"]], "common"), "lists of numbers"),

@@ -14,9 +14,9 @@ import numpy as np
 from gymnasium import spaces
 from pettingzoo import AECEnv, ParallelEnv
 
-from sfmarl.envs import matrix_payoffs
 from sfmarl.envs.infos import OUTCOME, EpisodeInfos
-from sfmarl.envs.matrix import MatrixGame
+from sfmarl.envs.matrix import payoffs
+from sfmarl.envs.matrix.games import MatrixGame
 from sfmarl.envs.vector_turns import TurnOutcome
 from sfmarl.specs import ActionSpec, EnvSpec, ObsSpec, TeamSpec
 
@@ -110,7 +110,7 @@ class NativeDuel(MatrixGame):
 
     def game(self):
         """Payoffs of the duel."""
-        return matrix_payoffs.read_game([[[2, 2], [0, 0]], [[2, 0], [2, 0]]], "general", None)
+        return payoffs.read_game([[[2, 2], [0, 0]], [[2, 0], [2, 0]]], "general", None)
 
     def __post_init__(self, seeds) -> None:
         super().__post_init__(seeds)

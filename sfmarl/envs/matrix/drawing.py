@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from sfmarl.envs.matrix_payoffs import Game
+from sfmarl.envs.matrix.payoffs import Game
 
 WIDTH = 240
 """Pixels from left to right."""

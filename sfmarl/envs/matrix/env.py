@@ -1,7 +1,8 @@
 """Repeated normal-form games of two players, many copies at once.
 
 Both players choose at once and see at most what was played the last time, so a copy is a row of a table: its step, and
-the moves of its episode. Games and payoffs are in `matrix_payoffs.py`; here is what makes environments of them.
+the moves of its episode. Payoffs are in `payoffs.py`, the environments of the textbooks' games in `games.py`; here is
+what they share.
 
 Each player is a team of its own. An episode is a match of `length` rounds. In a zero-sum game its outcome is the sign
 of a player's undiscounted return (the two cancel out), which the info `outcome` says, too.
@@ -16,10 +17,9 @@ from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 
-from sfmarl.envs import matrix_payoffs
 from sfmarl.envs.infos import OUTCOME, EpisodeInfos
-from sfmarl.envs.matrix_drawing import draw, rounds_text
-from sfmarl.envs.matrix_payoffs import Game
+from sfmarl.envs.matrix.drawing import draw, rounds_text
+from sfmarl.envs.matrix.payoffs import Game
 from sfmarl.envs.vector import ObsRows, OutcomeRows
 from sfmarl.errors import RunError, UsageError
 from sfmarl.specs import ActionSpec, EnvSpec, ObsSpec, TeamSpec
@@ -140,7 +140,7 @@ class MatrixEnv(ABC):
         return np.where(np.abs(totals) <= 1e-12 * self.length * scale, 0, np.sign(totals)).astype(np.int64)
 
     def render(self, env: int) -> Any:
-        """See `Drawn.render`; as a picture, `matrix_drawing.draw`. Raises RunError when no render mode was chosen."""
+        """See `Drawn.render`; as a picture, `drawing.draw`. Raises RunError when no render mode was chosen."""
         if self.render_mode is None:
             raise RunError(f"{self.name} was built without a render_mode: ansi or rgb_array")
         if self.render_mode == "rgb_array":
@@ -186,88 +186,3 @@ class MatrixEnv(ABC):
             raise UsageError(f"{self.name} renders as ansi or rgb_array, not {self.render_mode!r}.")
         if self.ends not in get_args(Ends):
             raise UsageError(f"{self.name} needs ends = {' or '.join(get_args(Ends))}, got {self.ends!r}")
-
-
-@dataclass(eq=False)
-class RockPaperScissors(MatrixEnv):
-    """Rock-paper-scissors with the actions, rewards and length of `pettingzoo.classic.rps_v2`."""
-
-    num_actions: int = field(default=3, kw_only=True)
-    """Odd; more than 3 extend the game as there."""
-    length: int = field(default=15, kw_only=True)
-
-    name: ClassVar = "native/rock_paper_scissors"
-
-    def game(self) -> Game:
-        """See `MatrixEnv.game`."""
-        return matrix_payoffs.rock_paper_scissors(self.num_actions)
-
-
-@dataclass(eq=False)
-class PrisonersDilemma(MatrixEnv):
-    """The iterated prisoner's dilemma: actions are cooperate (0) and defect (1)."""
-
-    temptation: float = field(default=5.0, kw_only=True)
-    """Of who defects on a cooperator (T)."""
-    reward: float = field(default=3.0, kw_only=True)
-    """Of both where both cooperate (R)."""
-    punishment: float = field(default=1.0, kw_only=True)
-    """Of both where both defect (P)."""
-    sucker: float = field(default=0.0, kw_only=True)
-    """Of who cooperates with a defector (S)."""
-    length: int = field(default=100, kw_only=True)
-    observe_last: bool = field(default=True, kw_only=True)
-
-    name: ClassVar = "native/prisoners_dilemma"
-
-    def game(self) -> Game:
-        """See `MatrixEnv.game`."""
-        return matrix_payoffs.prisoners_dilemma(self.temptation, self.reward, self.punishment, self.sucker)
-
-
-@dataclass(eq=False)
-class MatchingPennies(MatrixEnv):
-    """Matching pennies: player 0 wins when both show heads (0) or both tails (1), player 1 otherwise."""
-
-    name: ClassVar = "native/matching_pennies"
-
-    def game(self) -> Game:
-        """See `MatrixEnv.game`."""
-        return matrix_payoffs.matching_pennies()
-
-
-@dataclass(eq=False)
-class Circle(MatrixEnv):
-    """The cyclic circle game: an action is a place on the circle, and beats those ahead of it up to half way round.
-
-    A match is one round, unless told otherwise.
-    """
-
-    strategies: int = field(default=30, kw_only=True)
-    """Places on the circle."""
-    length: int = field(default=1, kw_only=True)
-    ends: Ends = field(default="terminated", kw_only=True)
-
-    name: ClassVar = "native/circle"
-
-    def game(self) -> Game:
-        """See `MatrixEnv.game`."""
-        return matrix_payoffs.circle(self.strategies)
-
-
-@dataclass(eq=False)
-class MatrixGame(MatrixEnv):
-    """Any normal-form game of two players, given as JSON lists (`matrix_payoffs.read_game`)."""
-
-    payoff: Any = field(kw_only=True)
-    """[rows][columns] as `kind` says, or [2][rows][columns]."""
-    kind: str = field(default="general", kw_only=True)
-    """`general`: what each player earns; `zero_sum`, `common`, `symmetric`: shorthands of one matrix."""
-    action_names: Any = field(default=None, kw_only=True)
-    """What actions are called, where both players have the same."""
-
-    name: ClassVar = "native/matrix_game"
-
-    def game(self) -> Game:
-        """See `MatrixEnv.game`."""
-        return matrix_payoffs.read_game(self.payoff, self.kind, self.action_names)

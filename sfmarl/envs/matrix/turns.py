@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from sfmarl.envs.infos import EpisodeInfos
-from sfmarl.envs.matrix import PLAYERS, MatrixEnv
-from sfmarl.envs.matrix_drawing import MOST_NAMED, payoff_text
+from sfmarl.envs.matrix.drawing import MOST_NAMED, payoff_text
+from sfmarl.envs.matrix.env import PLAYERS, MatrixEnv
 from sfmarl.envs.rows import new_obs_rows, new_outcome_rows
 from sfmarl.envs.vector_turns import TurnOutcome
 from sfmarl.errors import UsageError

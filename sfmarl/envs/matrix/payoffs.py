@@ -1,6 +1,6 @@
 """Normal-form games of two players: payoff matrices, and the games of the textbooks.
 
-Pure NumPy, for environments (`matrix.py`) and for whoever plays the same games exactly. Everywhere player 0 chooses the
+Pure NumPy, for environments (`games.py`) and for whoever plays the same games exactly. Everywhere player 0 chooses the
 row and player 1 the column.
 """
 

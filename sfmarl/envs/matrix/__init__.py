@@ -1,0 +1,1 @@
+"""Repeated normal-form games of two players, many copies at once, and played by persons."""
