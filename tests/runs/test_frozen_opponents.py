@@ -64,7 +64,7 @@ def _arrays(value):
 @pytest.mark.parametrize(
     ("env", "hp"),
     [
-        ("native/tic_tac_toe", {}),
+        pytest.param("native/tic_tac_toe", {}, marks=pytest.mark.slow),
         ("native/rock_paper_scissors", {}),
         pytest.param("native/tic_tac_toe", MEMORY, marks=pytest.mark.slow, id="memory"),
     ],

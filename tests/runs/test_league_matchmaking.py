@@ -71,7 +71,8 @@ def test_elo_follows_results_and_chooses_equals(tmp_path):
     assert league.results.elo.ratings["f" * 64] == elo["main"], "a snapshot is as strong as its player"
 
 
-@pytest.mark.parametrize("matchmaker", [pytest.param("elo?width=100", marks=pytest.mark.slow), "meta"])
+@pytest.mark.slow
+@pytest.mark.parametrize("matchmaker", ["elo?width=100", "meta"])
 def test_a_serial_league_runs_resumes_and_is_a_function_of_its_seed(matchmaker, tmp_path):
     league = {"matchmaker": matchmaker, "evaluation_share": 0.3, "live_snapshots": 4}
     one, two = (train(config(tmp_path / name, league=league, **RPS, env_steps=8000)).run_dir for name in ("one", "two"))

@@ -129,7 +129,7 @@ def test_async_run(tmp_path):
     assert not children("")
 
 
-@pytest.mark.parametrize("splits", [1, 2])
+@pytest.mark.parametrize("splits", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_sync_has_no_lag_and_ratio_one(splits, tmp_path):
     records = train(local(tmp_path / "run", mode="sync", env_steps=3000, num_splits=splits)).metrics()
     assert {r["policy_lag/max"] for r in records if "policy_lag/max" in r} == {0.0}

@@ -211,7 +211,9 @@ def test_checkpoints_are_pruned_and_the_best_is_kept(tmp_path):
             {"teams": "each", "policies": {"hunter_0": "h", "hunter_1": "h"}},
             {"normalise_returns": True, "returns": "gae"},
         ),
-        ({"sharing": "none"}, {"actor_rnn": "gru", "critic_rnn": "lstm", "minibatches": 3}),
+        pytest.param(
+            {"sharing": "none"}, {"actor_rnn": "gru", "critic_rnn": "lstm", "minibatches": 3}, marks=pytest.mark.slow
+        ),
         ({"death": "masked", "team_reward": "sum"}, {"actor_rnn": "lstm", "critic_rnn": "gru", "critic": "state"}),
     ],
     ids=["none", "roles", "masked death", "each", "memory", "memory of a central critic"],
