@@ -39,6 +39,7 @@ def test_every_preset_solves_the_penalty_game(algo, mode, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize(
     ("rnn", "mode", "lr", "env_steps"),
     [
@@ -71,6 +72,7 @@ def recall_in_turns():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize(("mode", "env_steps"), [("serial", 120_000), ("async", 200_000)])
 def test_memory_is_learned_in_turns(mode, env_steps, tmp_path):
     """Each agent's memory is its own, though one policy plays both and their turns alternate."""
