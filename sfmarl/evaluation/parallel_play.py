@@ -75,10 +75,10 @@ def _share_out(play: Play, batches: Sequence[np.ndarray], outcomes: np.ndarray, 
             process = context.Process(
                 target=_work, args=(theirs, play.config.imports, sealed), name=f"sf-tournament-{index}", daemon=True
             )
+            processes.append(process)  # first: a signal that was held back comes as soon as it has started
             with held():
                 process.start()
             theirs.close()
-            processes.append(process)
             busy[ours] = left.pop(0)
             ours.send((busy[ours], batches[busy[ours]]))
         while busy:
@@ -99,9 +99,10 @@ def _share_out(play: Play, batches: Sequence[np.ndarray], outcomes: np.ndarray, 
                     busy[pipe] = left.pop(0)
                     pipe.send((busy[pipe], batches[busy[pipe]]))
     finally:
-        for process in processes:
+        begun = [process for process in processes if process.pid is not None]
+        for process in begun:
             process.kill()
-        for process in processes:
+        for process in begun:
             process.join()
 
 

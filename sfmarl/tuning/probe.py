@@ -66,8 +66,9 @@ def measure(config: Config, env: EnvSpec, seconds: float) -> Figures:
         theirs.close()
         sizes = _answer(ours)
     finally:
-        child.kill()
-        child.join()
+        if child.pid is not None:
+            child.kill()
+            child.join()
         ours.close()
     return _figures(sizes, cores, busy, config.device, wake)
 

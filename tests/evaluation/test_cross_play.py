@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import signal
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -12,12 +16,14 @@ from sfmarl.algorithms.ppo import Hyperparameters
 from sfmarl.config import Config
 from sfmarl.envs.registry import load_spec, make_turn_envs
 from sfmarl.errors import RunError, UsageError
+from sfmarl.evaluation import parallel_play
 from sfmarl.evaluation.contestants import Contestant, read_contestants
 from sfmarl.evaluation.cross_play import pairings, play_matches, with_outcomes
 from sfmarl.evaluation.games import Games
 from sfmarl.evaluation.parallel_play import Play, play_all
 from sfmarl.evaluation.policy import load_policy
 from sfmarl.evaluation.requests import read_requests
+from sfmarl.signals import Interrupted
 from tests.evaluation.simple_players import HERE
 
 TICTACTOE = Config(env="native/tic_tac_toe", algo="ippo", policies={"player_1": "main", "player_2": "main"})
@@ -203,6 +209,21 @@ def test_processes_play_the_same_games(policies):
     two = play_all(play, matches, 2, told.append)
     np.testing.assert_array_equal(one, two)
     assert sum(told) == 2 * len(matches)
+
+
+def test_a_signal_that_was_held_back_while_a_process_started_leaves_none(monkeypatch):
+    """It comes before anything else happens: at the end of `held`."""
+
+    @contextmanager
+    def interrupted() -> Iterator[None]:
+        yield
+        raise Interrupted(signal.SIGTERM)
+
+    monkeypatch.setattr(parallel_play, "held", interrupted)
+    play = Play(Config("native/tic_tac_toe"), [script("first"), script("last")], seed=0, greedy=False, openings=0)
+    with pytest.raises(Interrupted):
+        play_all(play, np.repeat(pairings(2, 2), 100, axis=0), 2, lambda count: None)
+    assert not multiprocessing.active_children()
 
 
 @pytest.mark.slow

@@ -248,15 +248,17 @@ def test_twice_while_a_league_is_drained(number, begin, tmp_path):
 @pytest.mark.slow
 def test_a_closed_terminal_ends_a_run_unless_it_is_ignored(begin, tmp_path, monkeypatch):
     """As `nohup` does it: the run goes on, and Ctrl-C still ends it."""
-    program = begin(training(tmp_path, "tests.runs.small:Slow"))
+    old = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # a child inherits it; these tests may run under nohup, too
+    try:
+        program = begin(training(tmp_path, "tests.runs.small:Slow"))
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        ignoring = begin(training(tmp_path / "nohup", "tests.runs.small:Slow"))
+    finally:
+        signal.signal(signal.SIGHUP, old)
     program.wait_for(lambda: (tmp_path / "run" / "metrics.jsonl").exists())
     program.send(signal.SIGHUP)
     program.ends_with(CODES[signal.SIGHUP])
-    old = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # which a child inherits
-    try:
-        program = begin(training(tmp_path / "nohup", "tests.runs.small:Slow"))
-    finally:
-        signal.signal(signal.SIGHUP, old)
+    program = ignoring
     metrics = tmp_path / "nohup" / "run" / "metrics.jsonl"
     program.wait_for(metrics.exists)
     program.send(signal.SIGHUP)
