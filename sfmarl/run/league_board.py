@@ -8,6 +8,7 @@ What was there before is read from the file when a run is resumed.
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -113,6 +114,7 @@ class Board:
     def _late(self, standing: Standing, copied: float) -> Late:
         begin = time.thread_time()
         made = self._made(standing)
+        gc.collect()  # figures are cycles, whose tens of MiB would wait for the next full collection
         self._cost = copied + time.thread_time() - begin
         return made
 

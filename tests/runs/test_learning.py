@@ -51,8 +51,13 @@ def test_every_preset_solves_the_penalty_game(algo, mode, tmp_path):
     ],
 )
 def test_memory_is_learned(rnn, mode, lr, env_steps, tmp_path):
-    """Without memory nobody is right more often than by chance (see `Recall`); with it everybody always is."""
-    hp = Hyperparameters(**MEMORY, actor_rnn=rnn, critic_rnn=rnn, lr=lr)
+    """Without memory nobody is right more often than by chance (see `Recall`); with it everybody always is.
+
+    Steps of such a size, taken on for ten times as long as learning needs, may also unlearn it when the policy lags:
+    asynchronously they shrink.
+    """
+    schedule = "linear" if mode == "async" else "constant"
+    hp = Hyperparameters(**MEMORY, actor_rnn=rnn, critic_rnn=rnn, lr=lr, lr_schedule=schedule)
     settings = {"env": "games/recall", "mode": mode, "hp": hp, "num_envs_per_worker": 16}
     result = train(config(tmp_path / "run", env_steps=env_steps, final_eval_episodes=100, **settings))
     agents = result.summary["evaluation"]["agents"]
