@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 
 import numpy as np
@@ -64,6 +65,23 @@ def test_what_is_recorded_are_the_leagues_own_numbers(tmp_path):
     assert document["contestants"][1]["rating"] == 1200
     assert made.scalars["league/main/rating_low"] == pytest.approx(rated.ratings[0] - rated.half_width[0])
     assert set(made.pictures) == PICTURES
+
+
+def test_figures_are_gone_once_they_are_drawn(tmp_path):
+    """Each is a cycle of megabytes, which Python collects when it has made enough other objects, or never."""
+    from matplotlib.figure import Figure
+
+    league = make_league(tmp_path)
+    learned(league, 5000)
+    gc.collect()
+    before = sum(isinstance(thing, Figure) for thing in gc.get_objects())
+    gc.disable()
+    try:
+        made = Board(tmp_path, league.settings).look(league, 10_000, last=True)()
+        after = sum(isinstance(thing, Figure) for thing in gc.get_objects())
+    finally:
+        gc.enable()
+    assert made.pictures and after == before
 
 
 def test_a_look_is_due_after_its_seconds_and_as_often_as_its_cost_allows(tmp_path, monkeypatch):
