@@ -149,12 +149,18 @@ class League:
         self._refresh()
 
     def snapshot(self, player: int, env_steps: int) -> PoolEntry | None:
-        """Freeze what a player has published last; None before its first weights."""
+        """Freeze what a player has published last.
+
+        None before its first weights, and while those are a snapshot of it that the pool holds: it has learned nothing
+        since, as an exploiter whose learner has only just begun anew.
+        """
         store = self._plane.weights(player)
         flat = np.empty(store.buffer.shape[1], np.float32)
         if not (version := store.read(flat)):
             return None
-        name = self.names[player]
+        name, address = self.names[player], address_of(self._plan.architecture, flat)
+        if any(entry.address == address and entry.meta.player == name for entry in self.pool.entries):
+            return None
         meta = SnapshotMeta(name, self.settings.roles[name], self._parents[player], env_steps, version)
         entry = self.pool.add(self._plan.architecture, flat, meta)
         self._parents[player] = entry.address

@@ -285,6 +285,22 @@ def test_an_exploiter_is_frozen_as_it_is_and_then_begins_anew(tmp_path):
     assert league.results.payoff.counts(["exploiter"], ["main"]).games == 0
 
 
+def test_who_has_learned_nothing_since_is_not_frozen_again(tmp_path):
+    """A learner that is slow to begin anew would fill the pool with its first weights, and push out everybody else."""
+    roles = {"main": "main", "exploiter": "main_exploiter"}
+    league = make_league(tmp_path, league={"roles": roles}, num_splits=2)
+    resets: list[int] = []
+    league._reset = resets.append
+    for env_steps in range(40_000, 400_000, 40_000):
+        league.look(env_steps)
+    assert [entry.meta.player for entry in league.pool.entries] == ["main", "exploiter"] and resets == [1]
+    store = league._plane.weights(1)
+    store.publish(np.full_like(store.buffer[0], 20), store.version + 1)
+    league.look(440_000)
+    assert [entry.meta.player for entry in league.pool.entries] == ["main", "exploiter", "exploiter"]
+    assert resets == [1, 1]
+
+
 @pytest.mark.slow
 def test_two_players_have_learners_of_their_own(tmp_path):
     roles = {"main": "main", "weak": "main_exploiter", "all": "league_exploiter", "other": "simple"}
