@@ -74,11 +74,11 @@ def test_figures_are_gone_once_they_are_drawn(tmp_path):
     league = make_league(tmp_path)
     learned(league, 5000)
     gc.collect()
-    before = sum(isinstance(thing, Figure) for thing in gc.get_objects())
+    before = sum(type(thing) is Figure for thing in gc.get_objects())
     gc.disable()
     try:
         made = Board(tmp_path, league.settings).look(league, 10_000, last=True)()
-        after = sum(isinstance(thing, Figure) for thing in gc.get_objects())
+        after = sum(type(thing) is Figure for thing in gc.get_objects())
     finally:
         gc.enable()
     assert made.pictures and after == before
