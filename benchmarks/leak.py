@@ -51,6 +51,8 @@ MIB = 2**20
 QUANTITIES = ("rss", "uss", "anon", "shared", "files", "threads")
 """What is looked at, of each process: resident bytes (all; its own alone; of these anonymous; mapped shared memory),
 open file descriptors, threads."""
+MOST_DRAWN = 240
+"""Looks at a process that are recorded, [seconds, RSS], for the figure."""
 START_PATIENCE = 120.0
 """Seconds within which a run must show its first record."""
 
@@ -182,7 +184,7 @@ class Watched:
                 ),
                 "lives": len(self.pids[name]),
                 **grown,
-                "looks": [[round(row[0], 1), *map(int, row[1:])] for row in looks],
+                "looks": [[round(row[0]), int(row[1])] for row in looks[:: -(-len(looks) // MOST_DRAWN)]],
             }
         return found
 
