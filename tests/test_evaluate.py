@@ -168,7 +168,7 @@ def test_an_animation(tmp_path):
     found = evaluate_run(tmp_path / "run", episodes=1, seed=4, gif=tmp_path / "episode.gif")
     with Image.open(tmp_path / "episode.gif") as image:
         assert image.size == (30, 20)
-        assert image.n_frames == found.length.mean
+        assert image.n_frames == found.length.mean + 1, "how it begins, and what every step led to"
         image.seek(image.n_frames - 1)
         bright = np.asarray(image.convert("L"))[0] > 128
         assert np.flatnonzero(bright).tolist() == [image.n_frames - 1]
@@ -178,7 +178,7 @@ def test_an_animation_of_a_native_environment(tmp_path):
     save_run(tmp_path / "run", Config(env="native/rock_paper_scissors", env_kwargs={"length": 4}, algo="ippo"))
     evaluate_run(tmp_path / "run", episodes=1, seed=4, greedy=False, gif=tmp_path / "episode.gif")
     with Image.open(tmp_path / "episode.gif") as image:
-        assert image.n_frames == 4 and image.size == (240, 288)
+        assert image.n_frames == 5 and image.size == (240, 288)
 
 
 def test_environments_that_cannot_render_are_told_so(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -20,17 +21,21 @@ FRAME_MILLISECONDS = 100
 
 
 def write_gif(config: Config, players: Mapping[str, Player], path: Path, seed: int, greedy: bool = True) -> None:
-    """Play one episode of the environment of `config` and write it to `path`, one frame per env-step.
+    """Play one episode of the environment of `config` and write it to `path`: its beginning and a frame per env-step.
+
+    What cannot render once its episode is over goes without the last one.
 
     Raises UsageError when the environment cannot render or `path` cannot be written.
     """
     evaluator = Evaluator(config, players, 1, seed, greedy, render_mode="rgb_array")
     frames: list[Image.Image] = []
     try:
-        more = True
-        while more and len(frames) < MAX_FRAMES:
+        frames.append(_image(evaluator))
+        while len(frames) < MAX_FRAMES and evaluator.run_once():
             frames.append(_image(evaluator))
-            more = evaluator.run_once()
+        if evaluator.done:
+            with suppress(UsageError):
+                frames.append(_image(evaluator))
     finally:
         evaluator.close()
     try:

@@ -92,7 +92,7 @@ def test_an_evaluation_and_an_animation(async_run, tmp_path):
     assert found.teams["player_0"].mean == -found.teams["player_1"].mean
     assert found.env_version.startswith("sfmarl ")
     with Image.open(tmp_path / "game.gif") as image:
-        assert 7 <= image.n_frames <= 42 and image.size == (280, 240)
+        assert 8 <= image.n_frames <= 43 and image.size == (280, 240)
 
 
 @pytest.mark.slow

@@ -174,7 +174,7 @@ def test_random_players_of_a_known_game():
 def test_an_animation_of_a_game(async_run, tmp_path):
     evaluate_run(async_run.run_dir, episodes=1, gif=tmp_path / "game.gif")
     with Image.open(tmp_path / "game.gif") as image:
-        assert 5 <= image.n_frames <= 9
+        assert 6 <= image.n_frames <= 10
 
 
 @pytest.mark.parametrize(
