@@ -6,6 +6,9 @@ import json
 import os
 import pickle
 import shutil
+import subprocess
+import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +131,25 @@ def test_no_file_of_a_directory_is_executed(copy, capsys):
                 shutil.rmtree(copy / leftover, ignore_errors=True)
             (copy / "out.pt").unlink(missing_ok=True)
             shutil.move(copy / "kept", copy / whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["policy.json", "actor.safetensors", "learner.json", "learner.safetensors"])
+def test_no_process_of_a_resumed_run_executes_a_checkpoint(name, tmp_path):
+    """Learner, inference and rollout workers in processes of their own; the manifest vouches for the file."""
+    words = "games/climbing --algo ippo --hidden 8 --num-workers 2 --num-envs-per-worker 4 --rollout 8"
+    words += " --eval-env-steps 0 --final-eval-episodes 0 --run-dir run --env-steps 1000 --quiet"
+    run = partial(subprocess.run, cwd=tmp_path, capture_output=True, text=True, timeout=150, check=False)
+    assert run([sys.executable, "-m", "sfmarl", "train", *words.split()]).returncode == 0
+    newest, *older = checkpoint_paths(tmp_path / "run")
+    for path in older:
+        shutil.rmtree(path)
+    file = next(newest.rglob(name))
+    pickled(file)
+    trust(file)
+    done = run([sys.executable, "-m", "sfmarl", "resume", "run", "--env-steps", "2000", "--quiet"])
+    assert done.returncode == 1 and "Traceback" not in done.stderr and str(newest.name) in done.stderr
+    assert not (tmp_path / "executed").exists() and checkpoint_paths(tmp_path / "run") == [newest]
 
 
 @pytest.mark.parametrize("forge", FORGERIES)

@@ -29,10 +29,14 @@ class Overflowing(MatrixGame):
         return observations, rewards, *rest
 
 
-def overflowing(run_dir, first: int, last: int, **settings):
+IN_PROCESSES = pytest.param("async", marks=pytest.mark.slow)
+
+
+def overflowing(run_dir, first: int, last: int, mode="serial", **settings):
     kwargs = {"first": first, "last": last}
-    return config(run_dir, env="tests.faults.test_numbers:Overflowing", env_kwargs=kwargs, mode="serial",
-                  num_workers=1, **settings)  # fmt: skip
+    workers = 1 if mode == "serial" else 2
+    return config(run_dir, env="tests.faults.test_numbers:Overflowing", env_kwargs=kwargs, mode=mode,
+                  num_workers=workers, **settings)  # fmt: skip
 
 
 def finite_weights(run_dir) -> bool:
@@ -40,10 +44,11 @@ def finite_weights(run_dir) -> bool:
     return all(tensor.isfinite().all() for tensor in state.values() if tensor.is_floating_point())
 
 
-def test_what_is_not_finite_is_kept_and_not_learned_from(tmp_path, capsys):
+@pytest.mark.parametrize("mode", ["serial", IN_PROCESSES])
+def test_what_is_not_finite_is_kept_and_not_learned_from(mode, tmp_path, capsys):
     """40 steps of it: five slots' worth. Afterwards learning goes on."""
     run_dir = tmp_path / "run"
-    result = train(overflowing(run_dir, 200, 239))
+    result = train(overflowing(run_dir, 200, 239, mode))
     assert result.summary["stopped_by"] == "finished"
     skipped = [record.get("learner/agent/skipped_updates", 0.0) for record in result.metrics()]
     assert max(skipped) > 0 and finite_weights(run_dir)
@@ -54,10 +59,11 @@ def test_what_is_not_finite_is_kept_and_not_learned_from(tmp_path, capsys):
     assert "The batch is in" in " ".join(capsys.readouterr().out.split())
 
 
-def test_many_in_a_row_end_the_run_with_finite_weights(tmp_path):
+@pytest.mark.parametrize("mode", ["serial", IN_PROCESSES])
+def test_many_in_a_row_end_the_run_with_finite_weights(mode, tmp_path):
     run_dir = tmp_path / "run"
     with pytest.raises(RunError, match=r"policy 'agent': in 4 updates in a row .* not finite"):
-        train(overflowing(run_dir, 200, 10**9, max_skipped_updates=4, env_steps=10**6))
+        train(overflowing(run_dir, 200, 10**9, mode, max_skipped_updates=4, env_steps=10**6))
     assert finite_weights(run_dir)
 
 
