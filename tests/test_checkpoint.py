@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import bisect
 import errno
 import os
 import pickle
@@ -217,6 +218,67 @@ def test_a_manifest_cannot_name_files_outside(tmp_path, name):
         Checkpoint(path)
 
 
+def test_a_manifest_of_names_that_nobody_writes_does_not_hide_the_checkpoint_before_it(tmp_path):
+    old, new = write(tmp_path, 100), write(tmp_path, 200)
+    manifest = parse_json((new / "manifest.json").read_bytes(), new)
+    del manifest["sha256"]
+    manifest["files"][f"policies/{'x' * 245}/policy.json"] = {"sha256": "0", "bytes": 2}
+    manifest["sha256"] = manifest_digest(manifest)
+    (new / "manifest.json").write_bytes(dump_json(manifest))
+    warnings: list[str] = []
+    assert checkpoints.latest(tmp_path, warnings.append).path == old
+    assert len(warnings) == 1 and str(new) in warnings[0]
+
+
+def test_a_deep_manifest_does_not_hide_the_checkpoint_before_it(tmp_path):
+    """There is a depth that can be read, but not be written to be hashed."""
+    old, new = write(tmp_path, 100), write(tmp_path, 200)
+
+    def passed_over(depth: int) -> bool:
+        """Use the old one; return whether the new one could not even be read."""
+        (new / "manifest.json").write_text('{"format": 1, "files": ' + '{"x":' * depth + "1" + "}" * depth + "}")
+        warnings: list[str] = []
+        assert checkpoints.latest(tmp_path, warnings.append).path == old
+        return "manifest.json is damaged" not in warnings[0]
+
+    first = bisect.bisect_left(range(sys.getrecursionlimit()), True, key=passed_over)
+    for depth in range(first - 5, first + 5):
+        passed_over(depth)
+
+
+@pytest.mark.parametrize("version", ["Infinity", "NaN", "-5", "1e3", str(10**30), str(2**62), "true", '"7"', "null"])
+def test_a_version_that_no_learner_has_counted_is_refused(tmp_path, version):
+    path = write(tmp_path, 100)
+    about = path / "policies/agent/policy.json"
+    about.write_text(about.read_text().replace('"policy_version": 1', f'"policy_version": {version}'))
+    rewrite_manifest(path)
+    with pytest.raises(RunError, match=r"'agent' of checkpoint .*version is"):
+        checkpoints.latest(tmp_path).read_policy("agent")
+
+
+def test_a_directory_that_nobody_may_look_at_is_an_error_in_words(tmp_path, monkeypatch):
+    write(tmp_path, 100)
+
+    def refused(path):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "iterdir", refused)
+        for look in (checkpoints.checkpoint_paths, checkpoints.latest, checkpoints.open_checkpoint):
+            with pytest.raises(RunError, match=f"{tmp_path / 'checkpoints'} cannot be read: Permission denied"):
+                look(tmp_path)
+    with pytest.raises(UsageError, match="x cannot be read: File name too long"):
+        checkpoints.open_checkpoint(tmp_path / ("x" * 300))
+    with pytest.raises(UsageError, match="has no checkpoint 'xxx"):
+        checkpoints.open_checkpoint(tmp_path, "x" * 300)
+
+
+def test_links_in_a_circle_are_an_error_in_words(tmp_path):
+    (tmp_path / "checkpoints").symlink_to("checkpoints")
+    with pytest.raises(RunError, match="could not be written"):
+        checkpoints.begin(tmp_path, 1)
+
+
 def test_links_that_leave_are_refused(tmp_path):
     run, outside = tmp_path / "run", tmp_path / "outside"
     path = write(run, 100)
@@ -248,7 +310,7 @@ def test_impossible_names_and_paths_are_refused(tmp_path):
     for name in ("", "x" * 300):
         with pytest.raises(UsageError):
             safe_name(name)
-    for component in ("..", "a b", "%2e", "a/b", "%zz"):
+    for component in ("..", "a b", "%2e", "a/b", "%zz", "x" * 245, "%FF" * 80):
         with pytest.raises(RunError):
             original_name(component)
     for relative in ("", "/etc", "../x", "a/../b", "a\0b"):
@@ -298,7 +360,7 @@ def test_a_damaged_best_record_is_reported(tmp_path, content):
 
 
 def test_no_checkpoint_at_all(tmp_path):
-    with pytest.raises(RunError, match="holds no checkpoint"):
+    with pytest.raises(RunError, match=f"holds no checkpoint: .*sfmarl train --config {tmp_path}"):
         checkpoints.latest(tmp_path)
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import configparser
 import json
+import os
 import re
 import runpy
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass, replace
@@ -338,6 +340,28 @@ def test_documents_name_commands_that_exist():
             assert f"  {command} " in HELP
 
 
+def test_a_killed_main_process_leaves_no_socket_of_its_fork_server(tmp_path):
+    """Nor does the fork server that replaces one which was killed; children are started all the same."""
+    script = """
+import os, signal, time
+from sfmarl.run import fork_server
+fork_server.PRELOAD = ()
+for _ in range(2):
+    child = fork_server.fork_server().Process(target=print, args=("hello",))
+    child.start()
+    child.join()
+    server = fork_server._SERVER._forkserver_pid
+    os.kill(server, signal.SIGKILL)
+    os.waitid(os.P_PID, server, os.WEXITED | os.WNOWAIT)
+fork_server.fork_server()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGKILL, "hello\nhello\n", "")
+    assert not list(tmp_path.iterdir())
+
+
 def test_ci_runs_the_test_command_of_the_readme():
     command = (ROOT / ".ci" / "run").read_text().strip().splitlines()[-1]
     assert command == "exec make test"
@@ -357,3 +381,19 @@ def test_metadata_agrees_with_the_package_and_every_dependency_is_pinned():
     for requirement in wanted.split("\n"):
         if requirement:
             assert re.split(r"[ <>=\[]", requirement)[0].lower() in pinned
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["resume {}", "evaluate {}", "export {} --out x.pt", "compare {} --out x", "play native/tic_tac_toe {}",
+     "tournament {} random --env native/tic_tac_toe", "train games/climbing --run-dir {}",
+     "train games/climbing --init-from {}", "league native/tic_tac_toe --seed-pool {}"],
+)  # fmt: skip
+def test_a_path_that_is_too_long_is_told_in_words(words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    try:
+        code = main(words.format("x" * 300).split())
+    except SystemExit as stop:
+        code = stop.code
+    said = capsys.readouterr().err
+    assert code == 2 and "xxx" in said and "not expected" not in said and "Traceback" not in said

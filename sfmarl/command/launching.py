@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -15,6 +16,7 @@ from sfmarl.command.arguments import LeagueArguments, TrainArguments, config_of,
 from sfmarl.config import Config, default_run_dir
 from sfmarl.errors import RunError, SfmarlError, UsageError
 from sfmarl.signals import raised
+from sfmarl.storage.durable import write_text
 
 OUTPUT_CLOSED = 141
 """Exit code after the reader of our output went away: 128 + SIGPIPE."""
@@ -116,6 +118,9 @@ def guarded(run: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
         failure, message, code = error, str(error), error.exit_code
     except Exception as error:
         failure, message, code = error, f"{_headline(error)}. This is not expected; --debug shows where it happened.", 1
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            # whoever looks for it first: no file that there is has this name
+            message, code = f"{str(error.filename)[:80]}... cannot name a file: it is too long.", 2
     if debug:
         traceback.print_exception(failure)
     print(f"sfmarl: {message}", file=sys.stderr)
@@ -132,7 +137,7 @@ def crash_report(run_dir: Path) -> Iterator[None]:
     except Exception as error:
         path = run_dir / "crash.txt"
         try:
-            path.write_text(traceback.format_exc(), encoding="utf-8")
+            write_text(path, traceback.format_exc())
         except OSError:
             raise error from None
         raise RunError(f"{_headline(error)}. This is not expected; the traceback is in {path}.") from error

@@ -20,7 +20,7 @@ from typing import Protocol
 
 from sfmarl.errors import RunError, UsageError
 from sfmarl.league.snapshot import Described, Snapshot, decode, describe, encode, header_size
-from sfmarl.storage.durable import contained, sync_directory, sync_file
+from sfmarl.storage.durable import contained, make_directory, sync_directory, sync_file
 
 FOLDER = "snapshots"
 """Where a run directory keeps its snapshots."""
@@ -184,17 +184,24 @@ class DirectoryStore(FileStore):
     """Snapshots in a local or network directory, written to a temporary file, synced and renamed."""
 
     def __init__(self, path: Path | str, shared: bool = True) -> None:
-        """`path` is created with the first snapshot; not `shared`: one run has it for itself."""
+        """`path` is created with the first snapshot; not `shared`: one run has it for itself.
+
+        What that run left half-written when it was killed is removed then.
+        """
         self.path = Path(path)
         self.shared = shared
         self.where = str(path)
+        if not shared:
+            for leftover in self.path.glob(f"{_TEMPORARY}*"):
+                with contextlib.suppress(OSError):
+                    leftover.unlink()
 
     def _read(self, name: str, size: int | None) -> bytes:
         with open(contained(self.path, name), "rb") as file:
             return file.read(-1 if size is None else size)
 
     def _write(self, name: str, data: bytes) -> None:
-        self.path.mkdir(parents=True, exist_ok=True)
+        make_directory(self.path)
         # random: two runs, perhaps on two machines, may write the same snapshot at the same time
         temporary = self.path / temporary_name(name)
         try:
@@ -243,4 +250,4 @@ def open_store(where: Path | str) -> FileStore:
 
         return UrlStore(str(where))
     path = Path(where).expanduser()
-    return DirectoryStore(path / FOLDER if (path / FOLDER).is_dir() else path)
+    return DirectoryStore(path / FOLDER if os.path.isdir(path / FOLDER) else path)

@@ -18,7 +18,7 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from sfmarl.storage.durable import replace_file
+from sfmarl.storage.durable import open_in_place, replace_file
 
 _SERIAL = itertools.count()
 
@@ -74,7 +74,7 @@ class AppendFile:
     def __init__(self, path: Path) -> None:
         """Create the file if there is none. Raises OSError."""
         self.path = path
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._descriptor = open_in_place(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         self._size = os.fstat(self._descriptor).st_size
 
     def write(self, data: bytes) -> None:
@@ -103,7 +103,7 @@ class JsonLines:
         """
         self.path = path
         self._documents = documents
-        if path.exists():
+        if path.exists() and not path.is_symlink():  # a link is refused below, what it leads to is left alone
             whole = path.read_bytes()
             kept = _lines_until(whole, resume_step)
             if kept != whole:

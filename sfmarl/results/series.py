@@ -9,8 +9,10 @@ RUN/aggregate.txt      the same for people
 from __future__ import annotations
 
 import json
+import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from sfmarl.results.table import format_table
 from sfmarl.run.runner import check_run, resume, train
 from sfmarl.statistics import Interval, mean_interval
 from sfmarl.storage.checkpoint import checkpoint_paths
+from sfmarl.storage.checkpoint_reader import NAME
 from sfmarl.storage.config_file import config_from_json, config_to_json, read_config
 from sfmarl.storage.durable import dump_json, replace_file
 from sfmarl.storage.lock import locked, make_run_dir
@@ -90,7 +93,7 @@ def default_series_dir(config: Config, seeds: Sequence[int]) -> Path:
 
 def is_series(path: Path) -> bool:
     """Whether `path` is the directory of a series."""
-    return (path / SERIES).is_file()
+    return os.path.isfile(path / SERIES)  # whoever reads what cannot be looked at says why
 
 
 def seed_dirs(path: Path) -> list[Path]:
@@ -131,7 +134,8 @@ def train_seeds(config: Config, seeds: Sequence[int]) -> SeriesResult:
         if is_series(run_dir):
             raise UsageError(f"{run_dir} holds a series already. Name another --run-dir.")
         config = replace(config, run_dir=run_dir)
-        _write_series(config, list(seeds))
+        with required(run_dir / SERIES):
+            _write_series(config, list(seeds))
         return _go_on(config, list(seeds), {})
 
 
@@ -149,7 +153,8 @@ def resume_series(run_dir: str | Path, **overrides: Any) -> SeriesResult:
     with locked(run_dir):
         if all(_finished(run_dir / _seed_dir(seed), overrides) for seed in seeds):
             raise UsageError(f"all {len(seeds)} seeds of {run_dir} are finished. Raise --env-steps to train on.")
-        _write_series(config, seeds)
+        with wanted(run_dir / SERIES):
+            _write_series(config, seeds)
         return _go_on(config, seeds, overrides)
 
 
@@ -181,8 +186,9 @@ def _go_on(config: Config, seeds: list[int], overrides: dict[str, Any]) -> Serie
 def _finished(path: Path, overrides: dict[str, Any]) -> bool:
     """Whether a seed's run ended as its settings, with `overrides`, say it should."""
     summary = _read_summary(path)
-    if summary is None:
-        return False
+    newest = checkpoint_paths(path)[:1]
+    if summary is None or (newest and int(NAME.fullmatch(newest[0].name)[1]) < summary["env_steps"]):
+        return False  # not over, or the disk did not take the last checkpoint
     config = replace(read_config(path / "config.json", overrides.get("imports")), **overrides)
     match summary["stopped_by"]:
         case "stopped by wall_seconds":
@@ -207,9 +213,28 @@ def _write_series(config: Config, seeds: list[int]) -> None:
 def _write_aggregate(config: Config, seeds: list[int]) -> SeriesResult:
     summaries = {seed: _read_summary(config.run_dir / _seed_dir(seed)) for seed in seeds}
     result = SeriesResult(config.run_dir, config, summaries)
-    replace_file(config.run_dir / "aggregate.json", dump_json(result.to_json()))
-    replace_file(config.run_dir / "aggregate.txt", f"{result}\n".encode())
+    for name, data in (("aggregate.json", dump_json(result.to_json())), ("aggregate.txt", f"{result}\n".encode())):
+        with wanted(config.run_dir / name):
+            replace_file(config.run_dir / name, data)
     return result
+
+
+@contextmanager
+def required(path: Path) -> Iterator[None]:
+    """Have it be a RunError that a file cannot be written without which nothing can begin or go on."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"{path} could not be written: {error.strerror or error}. Free space, or permit it.") from error
+
+
+@contextmanager
+def wanted(path: Path) -> Iterator[None]:
+    """Have it be a warning that a file cannot be written: the runs are complete without it."""
+    try:
+        yield
+    except OSError as error:
+        print(f"warning: {path} could not be written: {error.strerror or error}.", flush=True)
 
 
 def _check_seeds(seeds: Any) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
@@ -24,6 +25,7 @@ from sfmarl.algorithms import get_algorithm
 from sfmarl.config import Config, default_run_dir
 from sfmarl.errors import RunError, SfmarlError, UsageError
 from sfmarl.results.search_space import Dimension, applied, parse_search
+from sfmarl.results.series import required, wanted
 from sfmarl.results.sweep_result import SweepResult, Trial, plain
 from sfmarl.run.runner import TrainResult, check_run, resume, train
 from sfmarl.seeding import seed_for
@@ -49,7 +51,7 @@ PATIENCE = 3
 
 def is_sweep(path: Path) -> bool:
     """Whether `path` is the directory of a sweep."""
-    return (path / SWEEP).is_file()
+    return os.path.isfile(path / SWEEP)  # whoever reads what cannot be looked at says why
 
 
 def default_sweep_dir(config: Config) -> Path:
@@ -81,7 +83,8 @@ def sweep(config: Config, search: Mapping[str, str], trials: int = 20, prune: bo
         config = replace(config, run_dir=run_dir)
         # pairs: JSON objects are written sorted, and the order of columns is the caller's
         about = {"config": config_to_json(config), "search": list(search.items()), "trials": trials, "prune": prune}
-        replace_file(run_dir / SWEEP, dump_json(about))
+        with required(run_dir / SWEEP):
+            replace_file(run_dir / SWEEP, dump_json(about))
         return _Sweep(config, parse_search(search, config), prune).run(trials)
 
 
@@ -103,7 +106,8 @@ def resume_sweep(run_dir: str | Path, trials: int | None = None, quiet: bool = F
     config = replace(config_from_json(about["config"], path), run_dir=run_dir)
     _check_trials(total)
     with locked(run_dir):
-        replace_file(path, dump_json({**about, "trials": total}))
+        with wanted(path):
+            replace_file(path, dump_json({**about, "trials": total}))
         return _Sweep(replace(config, quiet=quiet or config.quiet), parse_search(search, config), prune).run(total)
 
 
@@ -125,8 +129,9 @@ class _Sweep:
         for unfinished in self._study.get_trials(states=(optuna.trial.TrialState.RUNNING,)):
             self._finish(unfinished)
         while len(self._study.trials) < total:
-            trial = self._study.ask()
-            values = {dimension.name: dimension.suggest(trial) for dimension in self._dimensions}
+            with required(self._run_dir / STUDY):
+                trial = self._study.ask()
+                values = {dimension.name: dimension.suggest(trial) for dimension in self._dimensions}
             self._attempt(trial.number, values, trial)
             self._give_up_if_hopeless()
         return self._write()
@@ -136,7 +141,7 @@ class _Sweep:
         import optuna
 
         if unfinished.params.keys() != {dimension.name for dimension in self._dimensions}:
-            self._study.tell(unfinished.number, state=optuna.trial.TrialState.FAIL)  # killed while it was proposed
+            self._tell(unfinished.number, state=optuna.trial.TrialState.FAIL)  # killed while it was proposed
             return
         self._attempt(unfinished.number, self._values(unfinished), None)
 
@@ -151,16 +156,16 @@ class _Sweep:
         except SfmarlError as error:
             print(f"trial {number} failed: {error}", flush=True)
             self._failure = str(error)
-            self._study.tell(number, state=optuna.trial.TrialState.FAIL)
+            self._tell(number, state=optuna.trial.TrialState.FAIL)
         except KeyboardInterrupt:
             print(f"interrupted at trial {number}; the sweep goes on with: sfmarl resume {self._run_dir}", flush=True)
             raise
         else:
             evaluation = result.summary["evaluation"]
             if evaluation is None:
-                self._study.tell(number, state=optuna.trial.TrialState.PRUNED)
+                self._tell(number, state=optuna.trial.TrialState.PRUNED)
             else:
-                self._study.tell(number, evaluation["score"])
+                self._tell(number, evaluation["score"])
         finally:
             self._write()
 
@@ -180,10 +185,15 @@ class _Sweep:
             # trials are evaluated at slightly different env-steps: it is the number of the evaluation that compares
             nonlocal number
             number = max(number + 1, env_steps // self._config.eval_env_steps)
-            trial.report(score, number)
+            with wanted(self._run_dir / STUDY):
+                trial.report(score, number)
             return "pruned by the sweep" if trial.should_prune() else None
 
         return judge
+
+    def _tell(self, number: int, score: float | None = None, state: optuna.trial.TrialState | None = None) -> None:
+        with required(self._run_dir / STUDY):
+            self._study.tell(number, score, state)
 
     def _give_up_if_hopeless(self) -> None:
         states = [trial.state.name for trial in self._study.trials]
@@ -205,11 +215,14 @@ class _Sweep:
                 score = _score(path) if trial.state.name == "COMPLETE" else None
                 done.append(Trial(trial.number, self._values(trial), trial.state.name.lower(), score, path))
         result = SweepResult(self._run_dir, done)
-        replace_file(self._run_dir / "trials.json", dump_json([trial.to_json() for trial in done]))
-        replace_file(self._run_dir / "trials.txt", f"{result}\n".encode())
+        with wanted(self._run_dir / "trials.json"):
+            replace_file(self._run_dir / "trials.json", dump_json([trial.to_json() for trial in done]))
+        with wanted(self._run_dir / "trials.txt"):
+            replace_file(self._run_dir / "trials.txt", f"{result}\n".encode())
         if result.best is not None:
             best = replace(applied(self._config, result.best.values), run_dir=None)
-            write_config(best, self._run_dir / "best-config.json")
+            with wanted(self._run_dir / "best-config.json"):
+                write_config(best, self._run_dir / "best-config.json")
         return result
 
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sfmarl.errors import UserCodeError
+from sfmarl.storage.durable import write_text
 
 
 def origin(error: BaseException) -> str:
@@ -26,7 +27,7 @@ def traceback_kept(run_dir: Path) -> Iterator[None]:
     except UserCodeError as error:
         path = run_dir / "crash.txt"
         try:
-            path.write_text("".join(traceback.format_exception(error.__cause__)), encoding="utf-8")
+            write_text(path, "".join(traceback.format_exception(error.__cause__)))
         except OSError:
             raise error from None
         raise UserCodeError(f"{error}\nThe traceback is in {path}.") from error.__cause__

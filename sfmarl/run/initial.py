@@ -7,6 +7,7 @@ optimiser, schedules, counters and random streams begin anew.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -72,10 +73,11 @@ def read_initial(plan: RunPlan, warn: Callable[[str], None] | None = None) -> In
 
 
 def first_state(plan: RunPlan, policy: int) -> dict[str, Any]:
-    """Return the state (Algorithm.state_dict) that a policy began its run with. Raises like `read_initial`."""
-    if plan.config.init_from:
-        return read_initial(plan).algorithms[policy].state_dict()
+    """Return the state (Algorithm.state_dict) that a policy began its run with. Raises RunError like `Checkpoint`."""
     spec, learns = plan.policies[policy], plan.learning[policy]
+    if plan.config.init_from:
+        first = checkpoint.path_of(plan.config.run_dir, 0)  # a league keeps it
+        return Checkpoint(first).read_policy(spec.name).algorithm_state
     seed = seed_for(plan.config.seed, "learner", policy)
     return get_algorithm(learns.algo).cls(spec, learns.hp, torch.device("cpu"), seed).state_dict()
 
@@ -83,10 +85,14 @@ def first_state(plan: RunPlan, policy: int) -> dict[str, Any]:
 def write_initial(plan: RunPlan, initial: InitialPolicies) -> None:
     """Write the run's checkpoint at env-step 0. Raises RunError when the disk does not take it."""
     tmp = checkpoint.begin(plan.config.run_dir, 0)
-    for spec, learns, algorithm in zip(plan.policies, plan.learning, initial.algorithms, strict=True):
-        checkpoint.write_policy(tmp, spec, learns.algo, learns.hp, algorithm.actor, algorithm.state_dict(), 0)
-    plan.write_frozen(tmp)
-    checkpoint.commit(tmp, {"env_steps": 0, "agent_steps": 0, "wall_seconds": 0.0}, plan.seats())
+    try:
+        for spec, learns, algorithm in zip(plan.policies, plan.learning, initial.algorithms, strict=True):
+            checkpoint.write_policy(tmp, spec, learns.algo, learns.hp, algorithm.actor, algorithm.state_dict(), 0)
+        plan.write_frozen(tmp)
+        checkpoint.commit(tmp, {"env_steps": 0, "agent_steps": 0, "wall_seconds": 0.0}, plan.seats())
+    except BaseException:
+        checkpoint.discard(tmp)
+        raise
 
 
 def require_fit(plan: RunPlan, saved: Checkpoint) -> None:
@@ -139,7 +145,7 @@ def _split(text: str) -> tuple[Path, str]:
     if not text.strip():
         raise UsageError("init_from names no directory. Give a run or a checkpoint directory.")
     path, colon, policy = text.rpartition(":")
-    return (Path(path), policy) if colon and path and not Path(text).exists() else (Path(text), "")
+    return (Path(path), policy) if colon and path and not os.path.exists(text) else (Path(text), "")
 
 
 def _policy_in(opened: Checkpoint, name: str, named: bool, wanted: str) -> str:

@@ -10,8 +10,8 @@
                       learner.safetensors  and tensors
     RUN/checkpoints/best.json              which of them scored best
 
-A checkpoint is written into a directory `.tmp-...` beside it and renamed when everything is on disk, so a kill at any
-instruction leaves the previous ones untouched.
+A checkpoint is written here, into a directory `.tmp-...` beside it, and renamed when everything is on disk, so a kill
+leaves the previous ones untouched. `checkpoint_finder.py` finds one again, `checkpoint_reader.py` reads it.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ import dataclasses
 import itertools
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from sfmarl.errors import RunError, UsageError, nearest
+from sfmarl.errors import RunError
 from sfmarl.specs import PolicySpec
-from sfmarl.storage.checkpoint_reader import FORMAT, NAME, Checkpoint, PolicyState, Seat, in_words, manifest_digest
+from sfmarl.storage.checkpoint_finder import FOLDER, Best, checkpoint_paths, latest, open_checkpoint, order, read_best
+from sfmarl.storage.checkpoint_reader import FORMAT, Checkpoint, PolicyState, Seat, manifest_digest
 from sfmarl.storage.durable import (
     contained,
     dump_json,
     hash_file,
-    parse_json,
+    make_directory,
     replace_file,
     safe_name,
     sync_directory,
@@ -60,21 +60,13 @@ __all__ = [
     "write_policy",
 ]
 
-_FOLDER = "checkpoints"
 _TEMPORARY = ".tmp-"
 _SERIAL = itertools.count()
 
 
-@dataclass(frozen=True)
-class Best:
-    """The checkpoint that scored best so far."""
-
-    checkpoint: str
-    """Its directory's name."""
-    score: float
-    """What it scored."""
-    metric: str
-    """What the score measures."""
+def path_of(run_dir: Path, env_steps: int) -> Path:
+    """Return where the first checkpoint that a run makes at `env_steps` lies."""
+    return Path(run_dir) / FOLDER / f"step-{env_steps:012d}"
 
 
 def begin(run_dir: Path, env_steps: int) -> Path:
@@ -82,12 +74,12 @@ def begin(run_dir: Path, env_steps: int) -> Path:
 
     Raises RunError when it cannot be created.
     """
-    folder = Path(run_dir) / _FOLDER
+    folder = Path(run_dir) / FOLDER
     # unique: whoever still writes into one that was given up must not write into this one
-    temporary = folder / f"{_TEMPORARY}{os.getpid()}-{next(_SERIAL)}-step-{env_steps:012d}"
+    temporary = folder / f"{_TEMPORARY}{os.getpid()}-{next(_SERIAL)}-{path_of(run_dir, env_steps).name}"
     with _written(temporary):
-        contained(Path(run_dir), _FOLDER)
-        folder.mkdir(parents=True, exist_ok=True)
+        contained(Path(run_dir), FOLDER)
+        make_directory(folder)
         for leftover in folder.glob(f"{_TEMPORARY}*"):
             _remove(leftover)
         (temporary / "policies").mkdir(parents=True)
@@ -175,7 +167,7 @@ def prune(run_dir: Path, keep: int, protect: Collection[str | Path] = ()) -> Non
     """Remove all but the `keep` newest checkpoints (at least one), the best one, and those named in `protect`."""
     best = read_best(run_dir)
     spared = {Path(p).name for p in protect} | ({best.checkpoint} if best else set())
-    with _written(Path(run_dir) / _FOLDER):
+    with _written(Path(run_dir) / FOLDER):
         for path in checkpoint_paths(run_dir)[max(keep, 1) :]:
             if path.name not in spared:
                 # renamed first: a kill in between must not leave half a checkpoint under its name
@@ -186,89 +178,9 @@ def prune(run_dir: Path, keep: int, protect: Collection[str | Path] = ()) -> Non
 
 def mark_best(run_dir: Path, checkpoint: str | Path, score: float, metric: str) -> None:
     """Record, atomically, which checkpoint scored best. Raises RunError when the disk does not take it."""
-    path = Path(run_dir) / _FOLDER / "best.json"
+    path = Path(run_dir) / FOLDER / "best.json"
     with _written(path):
         replace_file(path, dump_json({"checkpoint": Path(checkpoint).name, "score": score, "metric": metric}))
-
-
-def read_best(run_dir: Path, warn: Callable[[str], None] | None = None) -> Best | None:
-    """Return the best checkpoint's record; None when there is none or when it is damaged (`warn` is told)."""
-    path = Path(run_dir) / _FOLDER / "best.json"
-    try:
-        data = parse_json(path.read_bytes(), path)
-        best = Best(str(data["checkpoint"]), float(data["score"]), str(data["metric"]))
-        if not NAME.fullmatch(best.checkpoint):
-            raise RunError(f"{path} names {best.checkpoint!r}, which is no checkpoint.")
-    except FileNotFoundError:
-        return None
-    except (OSError, RunError, KeyError, TypeError, ValueError) as error:
-        if warn:
-            warn(f"The record of the best checkpoint is ignored: {in_words(error)}")
-        return None
-    return best
-
-
-def checkpoint_paths(run_dir: Path) -> list[Path]:
-    """Return the run's checkpoint directories, newest first, unverified."""
-    folder = Path(run_dir) / _FOLDER
-    found = [path for path in folder.iterdir() if NAME.fullmatch(path.name)] if folder.is_dir() else []
-    return sorted(found, key=_order, reverse=True)
-
-
-def latest(run_dir: Path, warn: Callable[[str], None] | None = None) -> Checkpoint:
-    """Return the newest checkpoint that is whole; `warn` is told in words about each newer one that is not.
-
-    Raises RunError, naming what is wrong with each, when none is left.
-    """
-    wrong = []
-    for path in checkpoint_paths(run_dir):
-        try:
-            contained(Path(run_dir), f"{_FOLDER}/{path.name}")
-            checkpoint = Checkpoint(path)
-        except RunError as error:
-            wrong.append(str(error))
-            continue
-        for text in wrong if warn else ():
-            warn(f"{text} {path.name} is used.")
-        return checkpoint
-    if wrong:
-        raise RunError(f"No checkpoint of {run_dir} can be used:\n" + "\n".join(f"  {w}" for w in wrong))
-    raise RunError(f"{Path(run_dir) / _FOLDER} holds no checkpoint.")
-
-
-def open_checkpoint(path: Path, which: str = "best", warn: Callable[[str], None] | None = None) -> Checkpoint:
-    """Return a checkpoint of the run directory `path`, or the checkpoint directory `path` itself.
-
-    `which`: `best` (the newest one when no evaluation has marked one yet), `latest`, a checkpoint's name, or the path
-    of one. Raises UsageError when there is no such thing, RunError when it is damaged.
-    """
-    path = Path(path)
-    if (path / "manifest.json").is_file():
-        return Checkpoint(path)
-    if not (path / _FOLDER).is_dir():
-        raise UsageError(
-            f"{path} is neither a run directory nor a checkpoint: it has no {_FOLDER}/ and no manifest.json."
-        )
-    if which in ("best", "latest"):
-        best = read_best(path, warn) if which == "best" else None
-        if best is None:
-            return latest(path, warn)
-        try:
-            contained(path, f"{_FOLDER}/{best.checkpoint}")
-            return Checkpoint(path / _FOLDER / best.checkpoint)
-        except RunError as error:
-            newest = latest(path, warn)
-            if warn:
-                warn(f"{error} It was the best one; {newest.path.name}, the latest, is used instead.")
-            return newest
-    if NAME.fullmatch(which) and (path / _FOLDER / which).is_dir():
-        return Checkpoint(path / _FOLDER / which)
-    if (Path(which) / "manifest.json").is_file():
-        return Checkpoint(Path(which))
-    names = [p.name for p in checkpoint_paths(path)]
-    raise UsageError(
-        f"{path} has no checkpoint {which!r}.{nearest(which, names)} Say best, latest, or one of: {', '.join(names)}."
-    )
 
 
 @contextlib.contextmanager
@@ -286,7 +198,7 @@ def _written(path: Path) -> Iterator[None]:
 def _set_aside_damaged(committed: Path) -> None:
     """Rename unusable checkpoints that claim as many env-steps as the one just written, or more."""
     for path in checkpoint_paths(committed.parent.parent):
-        if path == committed or _order(path) < (_order(committed)[0], 0):
+        if path == committed or order(path) < (order(committed)[0], 0):
             continue
         try:
             Checkpoint(path)
@@ -294,12 +206,6 @@ def _set_aside_damaged(committed: Path) -> None:
             # the new checkpoint is on disk: a name that cannot be changed is no failure of it
             with contextlib.suppress(OSError):
                 os.rename(path, path.with_name(f"damaged-{path.name}"))
-
-
-def _order(path: Path) -> tuple[int, int]:
-    """Return (env-steps, number) of a checkpoint's name, by which checkpoints are ordered."""
-    match = NAME.fullmatch(path.name)
-    return (int(match[1]), int(match[2] or 0)) if match else (-1, 0)
 
 
 def _remove(path: Path) -> None:

@@ -10,13 +10,16 @@ from typing import Any
 
 from torch import Tensor
 
-from sfmarl.errors import RunError
+from sfmarl.errors import RunError, SfmarlError
 from sfmarl.specs import AgentId, PolicySpec
 from sfmarl.storage.durable import contained, dump_json, original_name, parse_json, safe_name
 from sfmarl.storage.tensors import parse_tensors
 
 FORMAT = 1
 """Version of the layout (see `checkpoint.py`)."""
+
+VERSIONS = 2**62
+"""Versions of a policy end here: they are counted on in words of 64 bits."""
 
 NAME = re.compile(r"step-(\d{12,18})(?:\.(\d{1,6}))?")
 """Directory name of a checkpoint: env-steps and, if there are several of the same env-steps, their number."""
@@ -79,7 +82,7 @@ class Checkpoint:
             """What `commit` was given."""
             self.teams: dict[str, Seat] = self._read_teams()
             """Team -> who plays it, in seat order."""
-        except (RunError, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+        except (SfmarlError, OSError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise RunError(f"Checkpoint {self.path} cannot be used: {in_words(error)}") from error
 
     @property
@@ -97,6 +100,8 @@ class Checkpoint:
             about = self._json(f"{folder}/policy.json")
             if not isinstance(about["algo"], str):
                 raise TypeError(f"its algorithm is {about['algo']!r}")
+            if type(version := about["policy_version"]) is not int or not 0 <= version < VERSIONS:
+                raise ValueError(f"its version is {version!r}")
             return PolicyState(
                 spec=PolicySpec.from_json(about["spec"]),
                 algo=about["algo"],
@@ -106,9 +111,9 @@ class Checkpoint:
                     "tensors": self._tensors(f"{folder}/learner.safetensors"),
                     "scalars": self._json(f"{folder}/learner.json"),
                 },
-                policy_version=int(about["policy_version"]),
+                policy_version=version,
             )
-        except (RunError, OSError, KeyError, TypeError, ValueError) as error:
+        except (SfmarlError, OSError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise RunError(f"Policy {name!r} of checkpoint {self.path} cannot be read: {in_words(error)}") from error
 
     def _read_manifest(self) -> dict[str, dict[str, Any]]:
@@ -168,7 +173,7 @@ def manifest_digest(manifest: dict[str, Any]) -> str:
 
 def in_words(error: BaseException) -> str:
     """Return what an error says to a user; low-level ones are named, because their text alone says little."""
-    if isinstance(error, RunError):
+    if isinstance(error, SfmarlError):
         return str(error)
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}."

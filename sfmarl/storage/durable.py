@@ -30,9 +30,10 @@ def safe_name(name: str) -> str:
 def original_name(component: str) -> str:
     """Invert `safe_name`. Raises RunError for a component that `safe_name` does not produce."""
     name = unquote(component, errors="replace")
-    if not component or safe_name(name) != component:
-        raise RunError(f"{component!r} is not an encoded name.")
-    return name
+    with contextlib.suppress(UsageError):
+        if safe_name(name) == component:
+            return name
+    raise RunError(f"{component!r} is not an encoded name.")
 
 
 def contained(root: Path, relative: str) -> Path:
@@ -44,7 +45,8 @@ def contained(root: Path, relative: str) -> Path:
     if not relative or pure.is_absolute() or ".." in pure.parts or "\0" in relative:
         raise RunError(f"{relative!r} is not a path inside {root}.")
     path = root / pure
-    if not path.resolve().is_relative_to(root.resolve()):
+    # realpath: Path.resolve raises RuntimeError at links that lead in a circle
+    if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root)):
         raise RunError(f"{path} is a link that leaves {root}.")
     return path
 
@@ -67,11 +69,22 @@ def sync_file(path: Path) -> None:
         os.close(descriptor)
 
 
+def make_directory(path: Path) -> None:
+    """Create the directory and its parents, unless they are there, and make their names durable. Raises OSError."""
+    missing = [folder for folder in (path, *path.parents) if not folder.is_dir()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in missing:
+        sync_directory(folder.parent)
+
+
 def replace_file(path: Path, data: bytes) -> None:
     """Write `data` so that a reader finds the old content or the new one, never a part. Raises OSError."""
     temporary = path.with_name(f".tmp-{path.name}")
     try:
-        temporary.write_bytes(data)
+        # somebody killed left it, or it is a link, whose target is not ours: a new file is made
+        temporary.unlink(missing_ok=True)
+        with open(temporary, "xb") as file:
+            file.write(data)
         sync_file(temporary)
         os.replace(temporary, path)
     except BaseException:
@@ -79,6 +92,27 @@ def replace_file(path: Path, data: bytes) -> None:
             temporary.unlink(missing_ok=True)  # half of it would go on filling a full disk
         raise
     sync_directory(path.parent)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small text for people; not through a link, and whatever the text holds. Raises OSError and no other."""
+    _put_text(path, "w", text)
+
+
+def append_text(path: Path, text: str) -> None:
+    """Append a small text in one write, since others may append as well; else like `write_text`."""
+    _put_text(path, "a", text)
+
+
+def open_in_place(path: Path | str, flags: int) -> int:
+    """Open a file, but not one that a link leads to (ELOOP): what is written stays in the directory. An `opener`."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+
+
+def _put_text(path: Path, mode: str, text: str) -> None:
+    # backslashreplace: a traceback may hold lone surrogates
+    with open(path, mode, encoding="utf-8", errors="backslashreplace", opener=open_in_place) as file:
+        file.write(text)
 
 
 def hash_file(path: Path) -> tuple[str, int]:

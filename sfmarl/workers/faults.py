@@ -7,6 +7,7 @@ counted in env-steps, so that a serial run does not depend on the clock.
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 import traceback
 from collections import deque
@@ -93,12 +94,17 @@ class EnvFaults:
         when = time.strftime("%Y-%m-%d %H:%M:%S")
         text = "".join(traceback.format_exception(fault))
         try:
-            # one write, since other workers append as well
-            with self._path.open("a", encoding="utf-8") as file:
+            # one write, since other workers append as well; a traceback may hold lone surrogates
+            with open(self._path, "a", encoding="utf-8", errors="backslashreplace", opener=_in_place) as file:
                 file.write(f"{when} rollout worker {self._worker}, fault {self.total}\n{text}\n")
         except OSError as error:
             return f" {self._path} cannot be written: {error.strerror}."
         return f" The traceback is in {self._path}."
+
+
+def _in_place(path: Path | str, flags: int) -> int:
+    """Open a file that no link leads to, as `storage.durable.open_in_place` does, a module beside this layer."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
 
 
 class SplitFaults:

@@ -44,7 +44,7 @@ class NotFinite:
         if self._limit and self._in_row >= self._limit:
             raise RunError(
                 f"policy {self._policy!r}: in {self._in_row} updates in a row the loss or its gradient was not finite "
-                f"(--max-skipped-updates). The policy's weights are finite: no such step was taken.{self._where()} "
+                f"(--max-skipped-updates). No such step was taken.{self._where()} "
                 "Does the environment return huge numbers, or is the learning rate too high?"
             )
 
@@ -55,7 +55,8 @@ class NotFinite:
         try:
             self._kept.append(self._keep(f"{self._policy}-{version}", tensors))
         except OSError as error:
-            self._warn(f"a batch whose loss is not finite could not be kept: {error.strerror}.")
+            where = f" ({error.filename})" if error.filename else ""
+            self._warn(f"a batch whose loss is not finite could not be kept: {error.strerror or error}{where}.")
             return
         self._warn(
             f"policy {self._policy!r}: optimiser steps are skipped because the loss or its gradient is not finite. The "

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from disk import FILLER, small_disk
 
 from sfmarl.algorithms.ppo import Hyperparameters
 from sfmarl.command.cli import main
 from sfmarl.config import Config, LeagueConfig
 from sfmarl.errors import RunError, UsageError
-from sfmarl.league.store import FOLDER
+from sfmarl.league.snapshot import SnapshotMeta, freeze
+from sfmarl.league.store import FOLDER, DirectoryStore
 from sfmarl.run.runner import resume, train
 from sfmarl.storage import durable
-from sfmarl.storage.checkpoint import checkpoint_paths, latest
+from sfmarl.storage.checkpoint import begin, checkpoint_paths, latest
+from sfmarl.storage.kept_batch import keep_batch
+from sfmarl.storage.lock import make_run_dir
 
 NAMES = ("metrics.jsonl", "TensorBoard")
 
@@ -169,14 +175,17 @@ def test_a_standard_output_that_takes_nothing_ends_no_training(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_full_dev_shm_is_no_hindrance(tmp_path):
-    """The segment has no name there, and queues go where there is room; nothing ends by SIGBUS."""
+@pytest.mark.parametrize("used", [65536, 0], ids=["full", "room for a queue"])
+def test_a_full_dev_shm_is_no_hindrance(used, tmp_path):
+    """Nor a full TMPDIR, nor room that sparse files share out twice: segment and queues lie in reserved memory."""
     train = f"{sys.executable} -m sfmarl train games/climbing --algo ippo --num-workers 2 --env-steps 3000"
     train += f" --num-envs-per-worker 4 --rollout 8 --eval-env-steps 0 --final-eval-episodes 0 --run-dir {tmp_path}/run"
-    full = "mount -t tmpfs -o size=8k tmpfs /dev/shm && head -c 8192 /dev/zero > /dev/shm/full"
+    full = f"mount -t tmpfs -o size=64k tmpfs /dev/shm && head -c {used} /dev/zero > /dev/shm/full"
+    (tmp := tmp_path / "tmp").mkdir()
+    full += f" && mount --bind /dev/shm {tmp} && export TMPDIR={tmp}"
     if subprocess.run(["unshare", "--mount", "sh", "-c", full], capture_output=True, check=False).returncode:
         pytest.skip("a file system cannot be mounted here")
-    script = f"{full} && ! head -c 1 /dev/zero > /dev/shm/more && {train}"
+    script = f"{full} && ! head -c 65537 /dev/zero > /dev/shm/more && rm /dev/shm/more && {train}"
     done = subprocess.run(
         ["unshare", "--mount", "sh", "-c", script], capture_output=True, text=True, check=False, timeout=100
     )
@@ -195,6 +204,96 @@ def test_a_file_that_is_not_replaced_leaves_nothing_behind(tmp_path, monkeypatch
     with pytest.raises(OSError, match="No space"):
         durable.replace_file(path, b"new")
     assert [p.name for p in tmp_path.iterdir()] == ["summary.json"] and path.read_bytes() == b"old"
+
+
+def full(*args):
+    raise OSError(28, os.strerror(28))
+
+
+def test_first_weights_that_find_no_room_leave_nothing_behind_and_it_is_told_what_to_do(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    old, new = train(config(tmp_path / "old", env_steps=200)).run_dir, tmp_path / "new"
+    with monkeypatch.context() as patch:
+        patch.setattr("sfmarl.storage.checkpoint.sync_file", full)
+        with pytest.raises(RunError, match="No space left on device"):
+            train(config(new, init_from=str(old)))
+    assert not leftovers(new) and not checkpoint_paths(new)
+    advice = f"train --config {new}"
+    for words in (["resume", str(new)], ["evaluate", str(new)]):
+        assert main(words) == 1
+        assert (
+            f"holds no checkpoint: the run ended before its first. Train anew with its settings, sfmarl {advice},"
+            in (capsys.readouterr().err)
+        )
+    assert main([*advice.split(), "--dry-run"]) == 0
+
+
+def test_a_sweep_whose_tables_find_no_room_goes_on(tmp_path, capsys, monkeypatch):
+    pytest.importorskip("optuna")
+    from sfmarl.results import sweep as sweeps
+
+    genuine, run_dir = sweeps.replace_file, tmp_path / "sweep"
+    monkeypatch.setattr(
+        sweeps, "replace_file", lambda path, data: (genuine if path.name == sweeps.SWEEP else full)(path, data)
+    )
+    monkeypatch.setattr(sweeps, "write_config", full)
+    words = "sweep games/climbing --algo ippo --mode serial --num-workers 1 --num-envs-per-worker 4 --rollout 8"
+    words += " --hidden 8 --env-steps 100 --eval-env-steps 0 --final-eval-episodes 2 --quiet --search lr=log:1e-4..1e-1"
+    assert main([*words.split(), "--trials", "2", "--run-dir", str(run_dir)]) == 0
+    out, err = capsys.readouterr()
+    for name in ("trials.json", "trials.txt", "best-config.json"):
+        assert f"warning: {run_dir / name} could not be written: No space left on device." in out
+    assert not err and (run_dir / "trial-001" / "summary.json").exists()
+
+    monkeypatch.setattr(sweeps, "replace_file", full)
+    calls = itertools.count()
+    append = "optuna.storages.journal.JournalFileBackend.append_logs"
+    monkeypatch.setattr(append, lambda *args: full() if next(calls) else None)  # the first one opens the study
+    assert main(["resume", str(run_dir), "--trials", "3"]) == 1
+    out, err = capsys.readouterr()
+    assert f"warning: {run_dir / sweeps.SWEEP} could not be written" in out
+    assert f"{run_dir / sweeps.STUDY} could not be written: No space left on device." in err
+    assert main([*words.split(), "--run-dir", str(tmp_path / "other")]) == 1
+    assert f"{tmp_path / 'other' / sweeps.SWEEP} could not be written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", ["resume {}", "export {} --out out.pt"])
+def test_a_path_that_no_file_can_have_is_told_in_words(tmp_path, monkeypatch, capsys, words):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / ("x" * 300)
+    assert main(words.format(path).split()) == 2
+    err = capsys.readouterr().err
+    assert str(path) in err and "File name too long" in err and "not expected" not in err
+    with pytest.raises(UsageError, match="x cannot be read: File name too long"):
+        train(config(tmp_path / "run", init_from=str(path)))
+
+
+def new_checkpoint(folder: Path) -> Path:
+    folder.mkdir()
+    begin(folder, 0)
+    return folder / "checkpoints"
+
+
+def new_snapshot(folder: Path) -> Path:
+    DirectoryStore(folder / FOLDER).put(freeze({}, np.ones(4, np.float32), SnapshotMeta("main")))
+    return folder / FOLDER
+
+
+def new_batch(folder: Path) -> Path:
+    folder.mkdir()
+    return keep_batch(folder, "agent-1", {"reward": torch.ones(2)}).parent
+
+
+def new_run(folder: Path) -> Path:
+    make_run_dir(folder)
+    return folder
+
+
+@pytest.mark.parametrize("make", [new_checkpoint, new_snapshot, new_batch, new_run])
+def test_the_name_of_a_new_directory_is_made_durable(tmp_path, monkeypatch, make):
+    synced = []
+    monkeypatch.setattr(durable, "sync_directory", lambda path: synced.append(path) if path.is_dir() else full())
+    assert make(tmp_path / "new").parent in synced
 
 
 def test_two_runs_do_not_share_a_directory(tmp_path, capsys):

@@ -18,14 +18,17 @@ import torch
 from sfmarl.algorithms.ppo import Hyperparameters
 from sfmarl.command.cli import main
 from sfmarl.config import Config, LeagueConfig
-from sfmarl.errors import RunError, SfmarlError
+from sfmarl.errors import EnvFault, RunError, SfmarlError, UserCodeError
 from sfmarl.evaluation.policy import load_policy
 from sfmarl.league.snapshot import SnapshotMeta, freeze
 from sfmarl.league.store import FOLDER, open_store
+from sfmarl.run.crash import traceback_kept
 from sfmarl.run.runner import train
 from sfmarl.storage.checkpoint import checkpoint_paths
 from sfmarl.storage.checkpoint_reader import manifest_digest
-from sfmarl.storage.durable import dump_json, hash_file, parse_json
+from sfmarl.storage.durable import append_text, dump_json, hash_file, parse_json, write_text
+from sfmarl.storage.kept_batch import keep_batch
+from sfmarl.workers.faults import FILE, EnvFaults
 
 
 class Evil:
@@ -164,6 +167,55 @@ def test_a_checkpoint_that_vouches_for_a_foreign_file_is_refused(copy, forge, na
     with pytest.raises(SfmarlError, match=r"safetensors|JSON|cannot be used"):
         load_policy(newest)
     assert not (copy / "executed").exists()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [".lock", "metrics.jsonl", "events.jsonl", ".tmp-config.json", ".tmp-summary.json"],
+)
+def test_nothing_is_written_through_a_link_in_a_run_directory(copy, capsys, name):
+    victim, link = copy / "victim", copy / "run" / name
+    victim.write_text("{}\n")
+    link.unlink(missing_ok=True)
+    link.symlink_to(victim)
+    code = main(["resume", "run", "--env-steps", "600", "--quiet"])
+    out, err = capsys.readouterr()
+    assert victim.read_text() == "{}\n"
+    assert "Traceback" not in err and "not expected" not in err
+    if name == ".lock":
+        assert code == 2 and "run cannot be used as a run directory: Too many levels of symbolic links" in err
+    else:
+        assert code == 0 and (".tmp-" in name or name in out)
+
+
+def test_no_traceback_or_batch_is_written_through_a_link(tmp_path):
+    """What a traceback holds is no hindrance either."""
+    victim, folder, run = tmp_path / "victim", tmp_path / "folder", tmp_path / "run"
+    run.mkdir(), folder.mkdir()
+    victim.write_text("mine")
+    for name, target in (("crash.txt", victim), (FILE, victim), ("not_finite", folder)):
+        (run / name).symlink_to(target)
+    said: list[str] = []
+    faults = EnvFaults(0, 9, np.zeros(5, np.int64), said.append, run)
+
+    def fail():
+        faults.note(EnvFault("it broke: \ud800"))
+        with pytest.raises(UserCodeError, match="it broke") as told, traceback_kept(run):
+            raise UserCodeError("it broke") from ValueError("\ud800")
+        return str(told.value)
+
+    assert "crash.txt" not in fail() and f"{FILE} cannot be written: Too many levels of symbolic links." in said[0]
+    for write in (write_text, append_text):
+        with pytest.raises(OSError, match="symbolic links"):
+            write(run / FILE, "text")
+    with pytest.raises(OSError, match="symbolic links"):
+        keep_batch(run, "agent-1", {"reward": torch.ones(2)})
+    assert victim.read_text() == "mine" and not list(folder.iterdir())
+
+    for link in run.iterdir():
+        link.unlink()
+    assert "crash.txt" in fail() and FILE in said[1]
+    assert "ValueError: \\ud800" in (run / "crash.txt").read_text() and "\\ud800" in (run / FILE).read_text()
 
 
 def no_teams(saved):

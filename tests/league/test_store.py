@@ -13,7 +13,7 @@ import pytest
 
 from sfmarl.errors import RunError, UsageError
 from sfmarl.league.snapshot import SnapshotMeta, canonical, differences, encode, freeze
-from sfmarl.league.store import DirectoryStore, MemoryStore, SnapshotStore, open_store
+from sfmarl.league.store import DirectoryStore, MemoryStore, SnapshotStore, open_store, temporary_name
 from sfmarl.league.url_store import UrlStore
 
 ARCHITECTURE = {"spec": {"name": "main", "obs": [4]}, "actor": {"hidden": [64, 64]}}
@@ -152,6 +152,21 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatch):
     with pytest.raises(RunError, match=r"could not be written: No space left"):
         store.put(snapshot())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_run_left_half_written_is_removed_from_its_own_store_only(tmp_path):
+    one, half = snapshot(), tmp_path / temporary_name("0.safetensors")
+    DirectoryStore(tmp_path).put(one)
+    half.write_bytes(b"half of it")
+    for open_shared in (DirectoryStore, open_store):
+        assert open_shared(tmp_path).addresses() == [one.address] and half.exists(), "another run may be writing it"
+    assert DirectoryStore(tmp_path, shared=False).get(one.address).meta == one.meta
+    assert not half.exists()
+
+
+def test_a_path_that_is_too_long_is_an_error_in_words(tmp_path):
+    with pytest.raises(RunError, match="could not be listed: File name too long"):
+        open_store(tmp_path / ("x" * 300)).addresses()
 
 
 def test_where_stores_are_opened(tmp_path):

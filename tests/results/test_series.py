@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -13,9 +16,10 @@ from sfmarl.command.cli import main
 from sfmarl.config import Config
 from sfmarl.errors import RunError, UsageError
 from sfmarl.results import series
-from sfmarl.results.series import read_series, resume_series, train_seeds
+from sfmarl.results.series import SERIES, read_series, resume_series, train_seeds
 from sfmarl.signals import Interrupted
 from sfmarl.statistics import mean_interval
+from sfmarl.storage.checkpoint import checkpoint_paths
 from sfmarl.user_code import FILE_PREFIX
 
 QUICK = ["--mode", "serial", "--num-workers", "1", "--num-envs-per-worker", "4", "--rollout", "8", "--epochs", "1",
@@ -127,6 +131,46 @@ def test_a_failing_seed_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(series, "train", train)
     with pytest.raises(RunError, match=r"seed 5: the disk is full\n.*sfmarl resume"):
         train_seeds(Config(env="games/climbing", algo="ippo", quiet=True, run_dir=tmp_path / "r"), [5])
+
+
+def test_a_seed_whose_last_checkpoint_found_no_room_goes_on(finished, tmp_path, monkeypatch):
+    run_dir = tmp_path / "run"
+    shutil.copytree(finished, run_dir)
+    newest, *_ = checkpoint_paths(run_dir / "seed-2")
+    newest.rename(newest.with_name("step-000000000008"))
+    continued = []
+    monkeypatch.setattr(series, "resume", lambda path, **overrides: continued.append(path.name))
+    resume_series(run_dir)
+    assert continued == ["seed-2"]
+
+
+def full(*args):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_an_aggregate_that_finds_no_room_costs_warnings_and_no_seed(tmp_path, monkeypatch, capsys):
+    genuine = series.replace_file
+    monkeypatch.setattr(
+        series, "replace_file", lambda path, data: (genuine if path.name == SERIES else full)(path, data)
+    )
+    run_dir = tmp_path / "run"
+    assert main(["train", *CLIMBING, "--run-dir", str(run_dir), "--seeds", "1", "2"]) == 0
+    assert (run_dir / "seed-2/summary.json").exists()
+    out, err = capsys.readouterr()
+    for name in ("aggregate.json", "aggregate.txt"):
+        assert out.count(f"warning: {run_dir / name} could not be written: No space left on device.") == 2
+    assert not err and "mean of 2" in out
+    monkeypatch.setattr(series, "replace_file", full)
+    assert main(["resume", str(run_dir), "--env-steps", "300", "--quiet"]) == 0
+    assert "series.json could not be written" in capsys.readouterr().out
+    assert read_series(run_dir)[0].env_steps == 200, "the file of the sitting before is whole"
+
+
+def test_a_series_that_cannot_be_described_does_not_begin(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(series, "replace_file", full)
+    monkeypatch.setattr(series, "train", lambda config: pytest.fail("a seed was trained"))
+    assert main(["train", *CLIMBING, "--run-dir", str(tmp_path / "run"), "--seeds", "1"]) == 1
+    assert f"{tmp_path / 'run' / SERIES} could not be written: No space left on device." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
