@@ -78,7 +78,7 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         orphans = chaos.orphans + len(chaos.run.orphans())
         chaos.run.end()
     time.sleep(1.0)
-    left = shm_bytes() - shm_before
+    shm_left, tmp_left = shm_bytes() - shm_before, chaos.run.left_in_tmp()
     steps = checkpoint.latest(disturbed).run_state["env_steps"]
     score = evaluate_run(disturbed, episodes=args.episodes, checkpoint="latest")
     words = [sys.executable, "-m", "sfmarl", *training(args, calm, 0.0, ""), "--env-steps", str(steps), "--quiet"]
@@ -89,7 +89,7 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "command": " ".join(["python", "benchmarks/chaos.py", *sys.argv[1:]]),
         "machine": machine.describe(),
         "seconds": time.time() - began,
-        "survived": not failure and not orphans and not chaos.checkpoints_lost,
+        "survived": not (failure or orphans or chaos.checkpoints_lost or shm_left > 0 or tmp_left),
         "failure": failure,
         "faults": dict(chaos.faults),
         "recovered": chaos.recovered,
@@ -104,7 +104,8 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "agent_steps_unlearned": chaos.agent_steps_unlearned,
         "checkpoints_lost": chaos.checkpoints_lost,
         "orphans": orphans,
-        "shm_bytes_left": left,
+        "shm_bytes_left": shm_left,
+        "tmp_left": tmp_left,
         "score": score.to_json()["teams"]["agent"],
         "score_undisturbed": undisturbed.to_json()["teams"]["agent"],
         "settings": {name: value for name, value in vars(args).items() if name != "results"},
@@ -205,13 +206,13 @@ class Chaos:
 
     def _kill_main(self) -> None:
         """Kill the main process, see that nobody outlives it, resume."""
-        newest = checkpoint.checkpoint_paths(self.run.run_dir)
+        there = checkpoint.checkpoint_paths(self.run.run_dir)
         self.run.kill()
         self.orphans += len(self.run.orphans())
         self.env_steps_lost += self._since_checkpoint()[0]
         try:
             found = checkpoint.latest(self.run.run_dir)
-            self.checkpoints_lost += found.path.name < newest[-1].name if newest else 0
+            self.checkpoints_lost += found.path.name < there[0].name if there else 0
         except RunError:
             self.checkpoints_lost += 1
         began = time.monotonic()

@@ -14,11 +14,11 @@ def table(record: dict[str, Any]) -> str:
     faults = sum(record["faults"].values())
     lines = [
         "| faults | recovered | planes rebuilt | env-steps | lost by resuming | learned by killed learners, lost | "
-        "checkpoints lost | orphans | bytes left in /dev/shm |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "checkpoints lost | orphans | bytes left in /dev/shm | files left in TMPDIR |",
+        "|---|---|---|---|---|---|---|---|---|---|",
         f"| {faults} | {record['recovered']} | {record['rebuilt']} | {record['env_steps']:,} | "
         f"{record['env_steps_lost']:,} env-steps | {record['agent_steps_unlearned']:,} agent-steps | "
-        f"{record['checkpoints_lost']} | {record['orphans']} | {record['shm_bytes_left']} |",
+        f"{record['checkpoints_lost']} | {record['orphans']} | {record['shm_bytes_left']} | {left_in_tmp(record)} |",
         "",
         "| what happened | times |",
         "|---|---|",
@@ -45,6 +45,11 @@ def table(record: dict[str, Any]) -> str:
     if record["failure"]:
         lines += ["", f"NOT survived: {record['failure']}"]
     return "\n".join(lines)
+
+
+def left_in_tmp(record: dict[str, Any]) -> str:
+    """Return how many files were left in TMPDIR; empty in records of the time when nobody looked."""
+    return str(len(record["tmp_left"])) if "tmp_left" in record else ""
 
 
 def page(record: dict[str, Any]) -> str:

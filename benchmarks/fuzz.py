@@ -273,7 +273,8 @@ def report(recorded: dict[str, Any]) -> str:
         "# Mutated inputs", "",
         "Exit codes 0, 1 and 2 (`started`: accepted, stopped where a run would begin; `own`, `previous`: which "
         "checkpoint's weights were read). Wrong: a traceback, a hang, another exit code, a file touched "
-        "outside the run directory, something unpickled, a process started, other weights than were saved.", "",
+        "outside the run directory, something unpickled, a process started, other weights than were saved (compared "
+        "where a checkpoint was only read: `own`, `previous`).", "",
         "| mutated | inputs | answers | slowest, s | wrong |", "|---|---|---|---|---|", *rows, "",
         f"`{recorded['command']}`, {recorded['seconds']:,} s; {machine.sentence(recorded['machine'])}.", "",
     ])  # fmt: skip

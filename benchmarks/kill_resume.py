@@ -79,7 +79,8 @@ def main() -> int:
         "seeds": pairs,
         "difference": mean_interval(differences).to_json(),
         "survived": all(
-            not (pair["failure"] or pair["jumps"] or pair["orphans"] or pair["shm_bytes_left"] or pair["lost"])
+            not (pair["failure"] or pair["jumps"] or pair["orphans"] or pair["lost"])
+            and not (pair["shm_bytes_left"] or pair["tmp_left"])
             for pair in pairs
         ),
     }
@@ -112,6 +113,7 @@ def one_seed(args: argparse.Namespace, seed: int, folder: Path) -> dict[str, Any
         "lost": killed.lost,
         "orphans": orphans,
         "shm_bytes_left": shm_bytes() - shm_before,
+        "tmp_left": whole.left_in_tmp() + killed.run.left_in_tmp(),
     }
 
 

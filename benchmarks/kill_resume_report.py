@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import machine
+from chaos_report import left_in_tmp
 
 from sfmarl.statistics import Interval
 
@@ -33,15 +34,16 @@ def table(record: Mapping[str, Any]) -> str:
     """Return the outcome as Markdown."""
     lines = [
         "| seed | score, killed and resumed | score, left alone | kills (of these at start-up) | env-steps lost "
-        "| jumps of counters | checkpoints lost | orphans | bytes left in /dev/shm |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| jumps of counters | checkpoints lost | orphans | bytes left in /dev/shm | files left in TMPDIR |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for pair in record["seeds"]:
         early = sum(kill["moment"] == "start-up" for kill in pair["kills"])
         lost = sum(kill["env_steps_lost"] for kill in pair["kills"])
         lines.append(
             f"| {pair['seed']} | {_score(pair['killed'])} | {_score(pair['whole'])} | {len(pair['kills'])} ({early}) "
-            f"| {lost:,} | {len(pair['jumps'])} | {pair['lost']} | {pair['orphans']} | {pair['shm_bytes_left']} |"
+            f"| {lost:,} | {len(pair['jumps'])} | {pair['lost']} | {pair['orphans']} | {pair['shm_bytes_left']} "
+            f"| {left_in_tmp(pair)} |"
         )
     difference = Interval.from_json(record["difference"])
     lines += ["", f"Killed minus left alone, over {difference.count} seeds: {difference}."]

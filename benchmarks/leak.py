@@ -114,6 +114,7 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "works": works,
         "shm_bytes_most": max(size for _, size in shm),
         "shm_bytes_left": shm_bytes() - shm_before,
+        "tmp_left": [left for run in runs.values() for left in run.run.left_in_tmp()],
         "flat": all(
             process["flat"] for work in works.values() for process in work["processes"].values()
         ) and all(work["exit_code"] == 130 and not work["orphans"] for work in works.values()),

@@ -55,9 +55,11 @@ def tables(record: Mapping[str, Any]) -> str:
             "",
         ]
     verdict = "Flat." if record["flat"] else "NOT flat."
+    # nobody looked when older records were made
+    left = f"; in TMPDIR {len(record['tmp_left'])} files were left" if "tmp_left" in record else ""
     parts.append(
         f"{verdict} In /dev/shm lay at most {record['shm_bytes_most']:,} bytes more than before, and "
-        f"{record['shm_bytes_left']:,} at the end."
+        f"{record['shm_bytes_left']:,} at the end{left}."
     )
     return "\n".join(parts)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import time
@@ -28,7 +29,7 @@ def shm_bytes() -> int:
 
 @dataclass
 class WatchedRun:
-    """One run directory and the process that works on it, in a session of its own."""
+    """One run directory and the process that works on it, in a session and with a TMPDIR of its own."""
 
     run_dir: Path
     process: subprocess.Popen | None = None
@@ -36,11 +37,27 @@ class WatchedRun:
     """Every process that ever belonged to it, as far as `family` met them."""
 
     def start(self, words: Sequence[str]) -> None:
-        """Start `sfmarl WORDS`; what it says goes to RUN_DIR.log."""
+        """Start `sfmarl WORDS`; what it says goes to RUN_DIR.log, what it keeps for a while to RUN_DIR.tmp."""
+        self.tmp.mkdir(exist_ok=True)
+        # torch's cache of what it compiled is meant to stay
+        surroundings = {"TMPDIR": str(self.tmp), "TORCHINDUCTOR_CACHE_DIR": str(self.run_dir.with_suffix(".cache"))}
         with open(self.run_dir.with_suffix(".log"), "ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "sfmarl", *words], stdout=log, stderr=log, start_new_session=True
+                [sys.executable, "-m", "sfmarl", *words],
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env={**os.environ, **surroundings},
             )
+
+    @property
+    def tmp(self) -> Path:
+        """Its TMPDIR."""
+        return self.run_dir.with_suffix(".tmp")
+
+    def left_in_tmp(self) -> list[str]:
+        """Return what lies there: once it has ended, what it left behind."""
+        return sorted(str(path.relative_to(self.tmp)) for path in self.tmp.rglob("*"))
 
     def record(self) -> dict[str, Any]:
         """Return the newest record of metrics.jsonl, empty before the first."""

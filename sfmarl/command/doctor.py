@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 
 from sfmarl.command.arguments import parse
 from sfmarl.errors import UsageError
+
+_LOOKS = (
+    ("packages", "software", "look_at_software"),
+    ("machine", "machine", "look_at_machine"),
+    ("CUDA", "software", "look_at_cuda"),
+    ("shared memory", "workings", "try_shared_memory"),
+    ("queues", "workings", "try_queue"),
+)
+"""What is looked at before the training, module and function of sfmarl.doctor."""
 
 
 @dataclass
@@ -26,26 +36,16 @@ def doctor(words: Sequence[str]) -> int:
     arguments = parse(DoctorArguments, words, prog="sfmarl doctor")
     if not 0 < arguments.seconds < float("inf"):
         raise UsageError("doctor needs --seconds above 0.")
-    from sfmarl.doctor.machine import look_at_machine
     from sfmarl.doctor.report import Finding, verdict
-    from sfmarl.doctor.software import look_at_cuda, look_at_software
-    from sfmarl.doctor.workings import try_queue, try_shared_memory, try_training
 
-    looks: dict[str, Callable[[], list[Finding]]] = {
-        "packages": look_at_software,
-        "machine": look_at_machine,
-        "CUDA": lambda: [look_at_cuda()],
-        "shared memory": lambda: [try_shared_memory()],
-        "queues": lambda: [try_queue()],
-        "training": lambda: [try_training(arguments.seconds)],
-    }
     findings = []
-    for subject, look in looks.items():
+    for subject, module, look, *given in (*_LOOKS, ("training", "workings", "try_training", arguments.seconds)):
         try:
-            found = look()
+            # imported when its turn comes: what cannot be has been named by then
+            found = getattr(import_module(f"sfmarl.doctor.{module}"), look)(*given)
         except Exception as error:  # a doctor that falls ill himself: an import that fails, a file that is not there
-            found = [Finding(subject, "broken", f"{type(error).__name__}: {error}", "what is broken above comes first")]
-        for finding in found:
+            found = Finding(subject, "broken", f"{type(error).__name__}: {error}", "what is broken above comes first")
+        for finding in found if isinstance(found, list) else [found]:
             findings.append(finding)
             if not arguments.json:
                 print(finding, flush=True)

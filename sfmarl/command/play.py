@@ -7,10 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from sfmarl.command.arguments import parse
-from sfmarl.envs.vector_turns import Concealing
 from sfmarl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -44,6 +41,8 @@ class PlayArguments:
 def play(words: Sequence[str]) -> int:
     """Run the command and return its exit code."""
     arguments = parse(PlayArguments, words, prog="sfmarl play")
+    import numpy as np
+
     from sfmarl.evaluation.contestants import read_contestants
     from sfmarl.evaluation.person import PersonsGame, playable_game
     from sfmarl.evaluation.requests import SNAPSHOTS, read_requests
@@ -102,6 +101,8 @@ class _Evening:
             print(f"Games played: {ended}.")
 
     def _one_game(self, seat: int) -> None:
+        from sfmarl.envs.vector_turns import Concealing
+
         game, env = self._game, self._game.env
         game.begin()
         order = "move first" if game.to_move == seat else "do not move first"

@@ -14,7 +14,7 @@ from sfmarl.memory.cgroup import cpu_quota, memory_limit, process_headroom
 from sfmarl.memory.segment import available_bytes
 
 SHM = Path("/dev/shm")
-"""Where multiprocessing puts the memory of its queues."""
+"""Where programs put shared memory by name."""
 BUSY_PERCENT = 10.0
 """From which other programs are worth a warning."""
 FEW_DESCRIPTORS = 1024
@@ -22,7 +22,7 @@ FEW_DESCRIPTORS = 1024
 FEW_PROCESSES = 64
 """Processes and threads that even a small run may come to, numerical libraries' threads included."""
 SMALL_SHM = 16 << 20
-"""Bytes of /dev/shm: queues of a large run take a few MiB; slots and weights lie elsewhere."""
+"""Bytes of /dev/shm that an environment's own processes may come to need."""
 SMALL_MEMORY = 2 << 30
 """Bytes: every process of a run has torch in it."""
 
@@ -78,18 +78,18 @@ def _memory() -> Finding:
 
 
 def _shm() -> Finding:
+    unneeded = "slots, weights and queues lie elsewhere"
     try:
         usage = os.statvfs(SHM)
     except OSError as error:
-        advice = f"queues will lie in {os.environ.get('TMPDIR', '/tmp')}; mount a tmpfs there if you can"
-        return Finding("/dev/shm", "warning", f"{error.strerror}", advice)
+        advice = "if an environment has processes of its own, mount a tmpfs there"
+        return Finding("/dev/shm", "warning", f"{error.strerror}; {unneeded}", advice)
     total, free = usage.f_blocks * usage.f_frsize, usage.f_bavail * usage.f_frsize
-    found = f"{free / 2**20:,.0f} of {total / 2**20:,.0f} MiB free; slots and weights do not need it"
+    found = f"{free / 2**20:,.0f} of {total / 2**20:,.0f} MiB free; {unneeded}"
     facts = {"total": total, "free": free}
     if free < SMALL_SHM:
-        return Finding(
-            "/dev/shm", "warning", found, "queues do: remove files there, or docker run --shm-size 64m", facts
-        )
+        advice = "if an environment has processes of its own, remove files there, or docker run --shm-size 64m"
+        return Finding("/dev/shm", "warning", found, advice, facts)
     return Finding("/dev/shm", "ok", found, facts=facts)
 
 

@@ -16,7 +16,8 @@ from sfmarl import __version__
 from sfmarl.doctor.report import Finding
 
 IMPORTED = {"torch": "torch", "numpy": "numpy", "faster-fifo": "faster_fifo", "gymnasium": "gymnasium",
-            "pettingzoo": "pettingzoo", "safetensors": "safetensors", "tensorboard": "tensorboard"}  # fmt: skip
+            "pettingzoo": "pettingzoo", "psutil": "psutil", "safetensors": "safetensors",
+            "tensorboard": "tensorboard"}  # fmt: skip
 """Distributions whose modules are really imported: compiled parts may be there and not load."""
 DRIVER_SECONDS = 20.0
 """Patience with nvidia-smi."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from sfmarl.doctor.report import Finding
 from sfmarl.errors import SfmarlError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 MEMFD_BYTES = 16 << 20
 SLOW_WAKE_SECONDS = 1e-3
@@ -99,4 +100,6 @@ def mean_breakdown(records: Sequence[dict[str, Any]], seconds: float):
 
 
 def _microseconds(seconds: np.ndarray) -> list[float]:
+    import numpy as np
+
     return [float(1e6 * x) for x in (*np.quantile(seconds, (0.5, 0.9, 0.99)), seconds.max())]

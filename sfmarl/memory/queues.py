@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
 import select
 import struct
@@ -13,12 +14,16 @@ from typing import Protocol
 
 import faster_fifo
 
+from sfmarl.memory.reserved_heap import ReservedHeap
+
 Ticket = tuple[int, int, int]
 """(worker, split, generation)."""
 
 _TICKET = struct.Struct("<3q")
 CAPACITY_BYTES = 1 << 16
 CAPACITY_TICKETS = 1024
+QUEUE_BYTES = CAPACITY_BYTES + mmap.PAGESIZE
+"""What is reserved for a queue between processes: its ring, and a page for the few words that go with it."""
 
 
 def _dumps(ticket: Ticket) -> bytes:
@@ -82,11 +87,19 @@ def _attach_bell(dup: reduction.DupFd) -> Bell:
 
 
 class SharedQueue:
-    """Between processes, on faster-fifo. Tickets are packed by struct: nothing is pickled."""
+    """Between processes, on faster-fifo, in reserved memory. Tickets are packed by struct: nothing is pickled."""
 
-    def __init__(self) -> None:
-        self._queue = faster_fifo.Queue(max_size_bytes=CAPACITY_BYTES, dumps=_dumps, loads=_loads)
+    def __init__(self, memory: ReservedHeap | None = None) -> None:
+        """Make a queue in `memory`, by default its own. Raises RunError when the machine cannot give it."""
+        with (memory or _memory_for(1)).in_use():
+            self._queue = faster_fifo.Queue(max_size_bytes=CAPACITY_BYTES, dumps=_dumps, loads=_loads)
         self._bell = Bell()
+
+    @classmethod
+    def several(cls, count: int) -> list[SharedQueue]:
+        """Return `count` queues in one piece of memory: passed together they take one descriptor more than bells."""
+        memory = _memory_for(count)
+        return [cls(memory) for _ in range(count)]
 
     def put(self, ticket: Ticket) -> None:
         """See TicketQueue."""
@@ -119,6 +132,11 @@ class SharedQueue:
             return self._queue.get_many_nowait()
         except Empty:
             return []
+
+
+def _memory_for(count: int) -> ReservedHeap:
+    remedy = "End other programs, raise the container's memory limit, or lower --num-workers."
+    return ReservedHeap(count * QUEUE_BYTES, f"{count} queue{'s' * (count != 1)}", remedy)
 
 
 class LocalQueue:

@@ -17,6 +17,12 @@ from sfmarl.memory.cgroup import memory_headroom
 
 ALIGNMENT = 64
 """Bytes; arrays start on a cache line of their own, so that two writers never share one."""
+SLOTS = "slots"
+FEWER_SLOTS = (
+    "Lower --num-envs-per-worker, --num-workers, --rollout or --ring; if the environment's state() is large, take "
+    "--state-source joint."
+)
+"""What a run's segment is for, and what to do when there is no room for it."""
 
 
 @dataclass
@@ -48,15 +54,7 @@ class Segment:
     def __init__(self, layout: Layout) -> None:
         """Reserve `layout.size` bytes, zeroed. Raises RunError when the machine cannot give them."""
         self.layout = layout
-        require_available(layout.size)
-        self._fd = os.memfd_create("sfmarl", os.MFD_CLOEXEC)
-        try:
-            # reserves the pages now: too little memory is an error here, not a SIGBUS at some later write
-            os.posix_fallocate(self._fd, 0, max(layout.size, 1))
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.ENOMEM):
-                raise
-            raise _too_large(layout.size, error.strerror) from error
+        self._fd = reserve(layout.size, SLOTS, FEWER_SLOTS)
         self._map()
 
     def _map(self) -> None:
@@ -88,18 +86,41 @@ def available_bytes() -> int:
     return available if headroom is None else min(available, headroom)
 
 
-def require_available(size: int) -> None:
-    """Raise RunError when the machine cannot give a segment of `size` bytes."""
+def reserve(size: int, what: str, remedy: str) -> int:
+    """Return the descriptor of a new memfd of `size` bytes, zeroed; the memory is ours from here on.
+
+    Raises RunError when the machine cannot give it: how much, for `what`, why, and the `remedy`.
+    """
+    require_available(size, what, remedy)
+    descriptor = os.memfd_create("sfmarl", os.MFD_CLOEXEC)
+    try:
+        # reserves the pages now: too little memory is an error here, not a SIGBUS at some later write
+        os.posix_fallocate(descriptor, 0, max(size, 1))
+    except OSError as error:
+        os.close(descriptor)
+        if error.errno not in (errno.ENOSPC, errno.ENOMEM):
+            raise
+        raise _too_large(size, what, error.strerror, remedy) from error
+    return descriptor
+
+
+def require_available(size: int, what: str = SLOTS, remedy: str = FEWER_SLOTS) -> None:
+    """Raise RunError when the machine cannot give `size` bytes of shared memory."""
     if size > (available := available_bytes()):
         # Linux promises more than there is and kills somebody when it is asked to keep the promise
-        raise _too_large(size, f"only {available / 2**30:.2f} GiB are available")
+        raise _too_large(size, what, f"only {in_units(available)} are available", remedy)
 
 
-def _too_large(size: int, reason: str) -> RunError:
-    return RunError(
-        f"cannot reserve {size / 2**30:.2f} GiB of shared memory for slots: {reason}. Lower --num-envs-per-worker, "
-        "--num-workers, --rollout or --ring; if the environment's state() is large, take --state-source joint."
-    )
+def in_units(size: int) -> str:
+    """Return bytes as a person reads them."""
+    for unit, name in ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
+        if size >= unit:
+            return f"{size / unit:.1f} {name}"
+    return f"{size} bytes"
+
+
+def _too_large(size: int, what: str, reason: str, remedy: str) -> RunError:
+    return RunError(f"cannot reserve {in_units(size)} of shared memory for {what}: {reason}. {remedy}")
 
 
 def _attach(layout: Layout, dup: reduction.DupFd) -> Segment:

@@ -6,8 +6,9 @@ import numpy as np
 
 from sfmarl.memory.segment import Layout, Segment
 
-RUN, DRAIN, STOP = 0, 1, 2
-"""Values of the run word. While the run is drained, rollout workers step no more; everybody else goes on."""
+RUN, DRAIN, STOP, END = 0, 1, 2, 3
+"""Values of the run word. While the run is drained, rollout workers step no more; everybody else goes on. Once it is
+stopped training is over, and only the evaluator may still be asked for something."""
 
 ROLLOUT_TIMES = ("env", "write", "wait_actions", "wait_slots")
 INFERENCE_TIMES = ("wait", "weights", "gather", "forward", "scatter")
@@ -75,8 +76,13 @@ class Words:
 
     @property
     def stopping(self) -> bool:
-        """Whether the run is being stopped: every loop ends at its next pass."""
-        return bool(self._run[0] == STOP)
+        """Whether training is over: every loop but the evaluator's ends at its next pass."""
+        return bool(self._run[0] >= STOP)
+
+    @property
+    def ending(self) -> bool:
+        """Whether the evaluator's ends, too."""
+        return bool(self._run[0] == END)
 
     @property
     def draining(self) -> bool:
@@ -88,5 +94,9 @@ class Words:
         self._run[0] = DRAIN
 
     def stop(self) -> None:
+        """Ask every process but the evaluator to end."""
+        self._run[0] = max(self._run[0], STOP)
+
+    def end(self) -> None:
         """Ask every process to end."""
-        self._run[0] = STOP
+        self._run[0] = END

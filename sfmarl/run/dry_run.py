@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from sfmarl.config import Config, default_run_dir
 from sfmarl.memory.segment import available_bytes, require_available
 from sfmarl.run.callbacks import Callbacks
-from sfmarl.run.memory_plan import Allocation, in_units, private_estimates, shared_allocations
+from sfmarl.run.memory_plan import Allocation, in_units, private_estimates, shared_allocations, shared_bytes
 from sfmarl.run.plan import RunPlan
 from sfmarl.run.runner import check_run
 from sfmarl.user_code import absolute, import_user_code
@@ -28,7 +28,7 @@ class DryRun:
 
     def require_memory(self) -> None:
         """Raise RunError, as the run itself would, when the machine cannot give its shared memory."""
-        require_available(self.plan.plane.layout().size)
+        require_available(shared_bytes(self.plan))
 
 
 def dry_run(config: Config) -> DryRun:
@@ -74,7 +74,7 @@ def _arrangement(plan: RunPlan) -> list[str]:
 
 
 def _memory(plan: RunPlan) -> list[str]:
-    size, available = plan.plane.layout().size, available_bytes()
+    size, available = shared_bytes(plan), available_bytes()
     told = [f"shared memory: {in_units(size)}, reserved before anything runs ({in_units(available)} available)"]
     told += _table(shared_allocations(plan))
     told.append("besides, estimated:")

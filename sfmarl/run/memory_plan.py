@@ -1,4 +1,4 @@
-"""What a run will reserve: every array of the shared segment, by group, and an estimate of what comes on top."""
+"""What a run will reserve: the shared segment's arrays by group, the queues, and an estimate of what comes on top."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import torch
 
 from sfmarl.algorithms import get_algorithm
 from sfmarl.memory.block import BlockSpec
-from sfmarl.memory.queues import CAPACITY_BYTES
+from sfmarl.memory.queues import QUEUE_BYTES
+from sfmarl.memory.segment import in_units
 from sfmarl.run.plan import RunPlan, buildable
 from sfmarl.seeding import seed_for
 
@@ -33,8 +34,8 @@ class Allocation:
 
 
 def shared_allocations(plan: RunPlan) -> list[Allocation]:
-    """Return every group of arrays of the run's segment; their sizes add up to the segment's."""
-    spec, layout = plan.plane, plan.plane.layout()
+    """Return all that is reserved before anything runs: the groups of arrays of the segment, and the queues."""
+    spec, layout, queues = plan.plane, plan.plane.layout(), queue_count(plan)
     blocks = spec.blocks()
     policy_of_block = {block.name: block.policy for block in blocks}
     starts = [offset for offset, _, _ in layout.entries.values()]
@@ -58,16 +59,19 @@ def shared_allocations(plan: RunPlan) -> list[Allocation]:
         Allocation("scratch rows", sizes["scratch"], "of seats whose player does not learn"),
         Allocation("match table", sizes["matches"], "whom the league's players meet"),
         Allocation("words", sizes["words"], "requests, generations, counters, times"),
+        Allocation("queues", queues * QUEUE_BYTES, f"{queues} of {in_units(QUEUE_BYTES)}"),
     ]
     return [allocation for allocation in found if allocation.size]
 
 
+def shared_bytes(plan: RunPlan) -> int:
+    """Return the size of all of them."""
+    return sum(allocation.size for allocation in shared_allocations(plan))
+
+
 def private_estimates(plan: RunPlan) -> list[Allocation]:
-    """Return what comes besides: queues, and what the learners and every process need as far as it can be told."""
+    """Return what comes besides: what the learners and every process need, as far as it can be told."""
     found = []
-    if plan.config.mode != "serial" and (queues := queue_count(plan)):
-        detail = f"{queues} of {in_units(CAPACITY_BYTES)}: anonymous too, in /dev/shm if it has room, else on the disk"
-        found.append(Allocation("queues", queues * CAPACITY_BYTES, detail))
     for policy, (about, learns) in enumerate(zip(plan.policies, plan.learning, strict=True)):
         block = next(block for block in plan.plane.blocks() if block.policy == policy)
         batch = plan.batch_lanes[policy] * _slot_bytes(block)
@@ -88,16 +92,10 @@ def private_estimates(plan: RunPlan) -> list[Allocation]:
 
 
 def queue_count(plan: RunPlan) -> int:
-    """Return the number of queues of a run in processes: one for each rollout worker and each inference worker."""
+    """Return the number of queues: between processes one for each rollout worker and each inference worker."""
+    if plan.config.mode == "serial":
+        return 0
     return plan.plane.workers + (0 if plan.local_inference else plan.plane.inference_workers)
-
-
-def in_units(size: int) -> str:
-    """Return bytes as a person reads them."""
-    for unit, name in ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
-        if size >= unit:
-            return f"{size / unit:.1f} {name}"
-    return f"{size} bytes"
 
 
 def _group(name: str, policy_of_block: dict[str, int], policies: int) -> str:

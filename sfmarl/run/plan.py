@@ -26,6 +26,9 @@ from sfmarl.storage.checkpoint import PolicyState, Seat, copy_policy
 from sfmarl.storage.config_file import from_json
 from sfmarl.workers.seating import frozen
 
+MOST_WORKERS, MOST_INFERENCE_WORKERS = 200, 40
+"""A child is passed a descriptor of every queue, and multiprocessing passes at most 256."""
+
 
 @dataclass(frozen=True)
 class RunPlan:
@@ -224,7 +227,7 @@ def resolve_workers(config: Config) -> int:
     """Return the number of rollout workers that `num_workers` means on this machine."""
     if config.num_workers:
         return config.num_workers
-    return 1 if config.mode == "serial" else max(2, len(os.sched_getaffinity(0)))
+    return 1 if config.mode == "serial" else min(max(2, len(os.sched_getaffinity(0))), MOST_WORKERS)
 
 
 def _local_inference(config: Config) -> bool:

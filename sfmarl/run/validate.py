@@ -18,6 +18,7 @@ from sfmarl.errors import UsageError
 from sfmarl.league.matchmakers import make_matchmaker
 from sfmarl.league.meta import make_meta_strategy
 from sfmarl.league.pool import make_eviction_rule
+from sfmarl.run.plan import MOST_INFERENCE_WORKERS, MOST_WORKERS
 from sfmarl.setting_types import check_types
 from sfmarl.workers.shaping import find_shape
 
@@ -47,12 +48,13 @@ _AT_LEAST: dict[str, float] = {
 }
 _AT_MOST: dict[str, int] = {
     "frame_stack": 1_000,
-    "num_workers": 1_000,
-    "num_inference_workers": 1_000,
+    "num_workers": MOST_WORKERS,
+    "num_inference_workers": MOST_INFERENCE_WORKERS,
     "learner_threads": 1_000,
     "live_snapshots": 10_000,
 }
-"""Beyond these a slip of the pen is likelier than a wish: even the plan of such a run would take minutes."""
+"""Beyond these a slip of the pen is likelier than a wish: even the plan of such a run would take minutes. Of workers
+there cannot be more."""
 _POSITIVE = ("checkpoint_seconds", "log_seconds")
 
 

@@ -71,10 +71,12 @@ def test_report(states):
     pair = {"seed": 3, "whole": finished, "killed": {**finished, "score": -31.0}, "failure": "", "kills": kills,
             "jumps": ["after kill 2: x"], "lost": 0, "orphans": 0, "shm_bytes_left": 0}  # fmt: skip
     failed = {**pair, "seed": 4, "whole": None, "killed": None, "failure": "it hung", "jumps": []}
+    failed["tmp_left"] = ["pymp-x"]
     record = {"command": "python benchmarks/kill_resume.py", "machine": MACHINE, "seconds": 60.0, "env_steps": 20_000,
               "seeds": [pair, failed], "difference": {"mean": -1.0, "half_width": None, "count": 1}}  # fmt: skip
     text = kill_resume_report.page(record)
     assert "| 3 | -31.00 ± 1.25 | -30.00 ± 1.25 | 2 (1) | 700 | 1 | 0 | 0 | 0 |" in text
+    assert "| 0 | 0 | 0 |  |" in text and "| 0 | 0 | 0 | 1 |" in text
     assert "NOT right, seed 3: after kill 2: x" in text and "NOT right, seed 4: it hung" in text
     assert "| 2 | start-up | 10,000 | 30,000 | 400 | 8 | 35 | 27,000 |  |" in text
     assert "-31.00 after 2 kills, -30.00 without" in kill_resume_report.line(pair)

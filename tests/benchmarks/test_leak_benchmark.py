@@ -95,7 +95,8 @@ def test_the_report_says_who_grew(tmp_path):
     }  # fmt: skip
     leak_report.write(record, tmp_path)
     text = (tmp_path / "leak.md").read_text()
-    assert "123,456 episodes" in text and "NOT flat." in text
+    assert "123,456 episodes" in text and "NOT flat." in text and "0 at the end.\n" in text
+    assert "in TMPDIR 1 files were left" in leak_report.tables({**record, "tmp_left": ["pymp-x"]})
     rows = {line.split(" | ")[0].strip("| "): line for line in text.splitlines() if line.startswith("| ")}
     assert "500.0 | 500.0 | +0.00 (+0.00 to +0.00)" in rows["learner-0"] and rows["learner-0"].endswith("| yes |")
     assert "+40.00 (+40.00 to +40.00)" in rows["rollout-0"] and rows["rollout-0"].endswith("| NO |")

@@ -7,6 +7,8 @@ import importlib
 import json
 import os
 import resource
+import subprocess
+import sys
 from importlib import metadata
 from types import SimpleNamespace
 
@@ -259,6 +261,21 @@ def test_exit_codes_and_json(monkeypatch, capsys):
     assert main(["doctor", "--seconds", "0"]) == 2
 
 
+@pytest.mark.parametrize("name", ["numpy", "psutil"])
+def test_a_module_that_cannot_be_imported_is_named(tmp_path, name):
+    """By a doctor that does without it, and in a process of its own: modules that are there would not be missed."""
+    (tmp_path / f"{name}.py").write_text("raise ImportError('undefined symbol: _ZN')")
+    done = subprocess.run(
+        [sys.executable, "-m", "sfmarl", "doctor", "--seconds", "0.1"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.getcwd()])},
+        capture_output=True, text=True, check=False, timeout=100,
+    )  # fmt: skip
+    told = {line.split()[1]: line for line in done.stdout.splitlines() if line.startswith("broken")}
+    assert done.returncode == 1 and not done.stderr
+    assert "cannot be imported (ImportError: undefined symbol: _ZN)" in told[name]
+    assert "things broken" in done.stdout.splitlines()[-1]
+
+
 @pytest.mark.slow
 def test_nothing_is_left_behind(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
@@ -269,6 +286,7 @@ def test_nothing_is_left_behind(tmp_path, monkeypatch, capsys):
     assert main(["doctor", "--seconds", "1"]) == 0
     out = capsys.readouterr().out
     assert "agent-steps/s" in out and "is the bottleneck" in out
-    assert not list((tmp_path / "tmp").glob("sfmarl*")) and [p.name for p in tmp_path.iterdir()] == ["tmp"]
+    assert not list((tmp_path / "tmp").glob("sfmarl*")) and not list((tmp_path / "tmp").glob("pymp-*"))
+    assert [p.name for p in tmp_path.iterdir()] == ["tmp"]
     assert set(os.listdir("/dev/shm")) <= shared
     assert not [child for child in psutil.Process().children(recursive=True) if child.name().startswith("sf-")]

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import multiprocessing
 import os
 import signal
 import threading
 import time
+from multiprocessing import context, reduction
 
 import psutil
 import pytest
 from child_processes import HEAD, get_tickets, put_tickets, read_forever, ring, sleep_on
 
-from sfmarl.memory.queues import CAPACITY_BYTES, Bell, LocalQueue, SharedQueue
+from sfmarl.errors import RunError
+from sfmarl.memory.queues import CAPACITY_BYTES, QUEUE_BYTES, Bell, LocalQueue, SharedQueue
 
 PATIENCE = 60.0
 """Seconds after which something that should happen at once is considered hung."""
@@ -144,6 +148,80 @@ def test_a_full_queue_drops_the_ticket_and_still_rings():
     assert tickets == [(number, 0, 0) for number in range(len(tickets))]
     queue.put(HEAD)
     assert queue.get_many(timeout=0) == [HEAD]
+
+
+def heap_files() -> set[str]:
+    """Return what of multiprocessing's sparse files is mapped here."""
+    with open("/proc/self/maps") as maps:
+        return {line.split()[5] for line in maps if "/pym-" in line or "/pymp-" in line}
+
+
+def test_a_queue_lies_in_memory_that_is_reserved(monkeypatch):
+    """Where multiprocessing's own heap is a sparse file, a full /dev/shm would be a SIGBUS."""
+    reserved, real, before = [], os.posix_fallocate, heap_files()
+
+    def fallocate(descriptor, offset, size):
+        real(descriptor, offset, size)
+        reserved.append((size, os.fstat(descriptor).st_blocks * 512))
+
+    monkeypatch.setattr(os, "posix_fallocate", fallocate)
+    queues = SharedQueue.several(5)
+    assert [size for size, _ in reserved] == [5 * QUEUE_BYTES] and reserved[0][1] >= 5 * QUEUE_BYTES
+    for queue in queues:
+        queue.put(HEAD)
+        queue.put(HEAD)
+    assert all(queue.get_many(0) == [HEAD, HEAD] for queue in queues), "their memory does not overlap"
+    assert heap_files() == before
+    multiprocessing.RawValue("i", 3)
+    assert len(reserved) == 1, "nobody else's objects are made there"
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.ENOMEM])
+def test_no_room_for_queues_is_a_run_error(monkeypatch, code):
+    def refuse(descriptor, offset, size):
+        raise OSError(code, os.strerror(code))
+
+    before = len(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    with pytest.raises(RunError, match=f"204.0 KiB of shared memory for 3 queues: {os.strerror(code)}. End other"):
+        SharedQueue.several(3)
+    monkeypatch.undo()
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert SharedQueue().get_many(0) == [], "the heap is the usual one again, and memory is asked for anew"
+
+
+def test_queues_take_a_descriptor_each_and_two_for_all_and_give_them_back():
+    before = len(os.listdir("/proc/self/fd"))
+    queues = SharedQueue.several(8)
+    assert len(os.listdir("/proc/self/fd")) == before + 8 + 2, "a bell each, the memory and its mapping"
+    passed = Passed()
+    with spawning(passed):
+        reduction.ForkingPickler.dumps(queues)
+    assert len(passed.descriptors) == 8 + 1
+    del queues, passed
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+class Passed:
+    """Takes note of what a child is passed."""
+
+    def __init__(self) -> None:
+        self.descriptors: list[int] = []
+
+    def duplicate_for_child(self, descriptor: int) -> int:
+        self.descriptors.append(descriptor)
+        return descriptor
+
+    DupFd = int
+
+
+@contextlib.contextmanager
+def spawning(popen):
+    context.set_spawning_popen(popen)
+    try:
+        yield
+    finally:
+        context.set_spawning_popen(None)
 
 
 def run_writer(queue: SharedQueue, count: int) -> None:

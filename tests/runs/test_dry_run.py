@@ -14,11 +14,11 @@ from sfmarl.command.cli import main
 from sfmarl.config import LeagueConfig
 from sfmarl.errors import RunError, UsageError
 from sfmarl.memory.plane import DataPlane
-from sfmarl.memory.queues import CAPACITY_BYTES
+from sfmarl.memory.queues import QUEUE_BYTES
 from sfmarl.run import runner
 from sfmarl.run.children import Children
 from sfmarl.run.dry_run import dry_run
-from sfmarl.run.memory_plan import in_units, private_estimates, shared_allocations
+from sfmarl.run.memory_plan import in_units, private_estimates, shared_allocations, shared_bytes
 from sfmarl.run.runner import check_run, train
 from sfmarl.storage.checkpoint import latest
 from sfmarl.workers.gather import Staging
@@ -34,10 +34,11 @@ RUNS = {
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_groups_add_up_to_the_segment(tmp_path, name):
+def test_groups_add_up_to_the_segment_and_the_queues(tmp_path, name):
     plan, _ = check_run(config(tmp_path / "run", **RUNS[name]), starts=False)
     shared = shared_allocations(plan)
-    assert sum(allocation.size for allocation in shared) == plan.plane.layout().size
+    queues = sum(allocation.size for allocation in shared if allocation.what == "queues")
+    assert shared_bytes(plan) - queues == plan.plane.layout().size
     slots = [allocation for allocation in shared if allocation.what.startswith("slots")]
     assert [a.what for a in slots] == [f"slots of {policy.name!r}" for policy in plan.policies]
     whats = {allocation.what for allocation in shared}
@@ -60,8 +61,8 @@ def test_a_batch_is_as_large_as_the_learners_own(tmp_path, name):
 @pytest.mark.parametrize(("settings", "count"), [({}, 3), ({"inference": "local"}, 2), ({"mode": "serial"}, 0)])
 def test_queues_are_told(tmp_path, settings, count):
     plan, _ = check_run(config(tmp_path / "run", num_inference_workers=1, **settings), starts=False)
-    told = [allocation for allocation in private_estimates(plan) if allocation.what == "queues"]
-    assert sum(allocation.size for allocation in told) == count * CAPACITY_BYTES
+    told = [allocation for allocation in shared_allocations(plan) if allocation.what == "queues"]
+    assert sum(allocation.size for allocation in told) == count * QUEUE_BYTES
     if count:
         assert len(Children(plan, DataPlane.create(plan.plane), tmp_path).queues) == count
 
