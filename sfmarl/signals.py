@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import math
 import signal
 import threading
 import time
@@ -13,6 +14,9 @@ from types import FrameType
 END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Ctrl-C, a service manager, a closed terminal. They reach the whole process group; the main process decides."""
 
+ECHO_SECONDS = 0.3
+"""Signals that follow one within this time are the same request: a shell that is closed hands SIGHUP on and the kernel
+sends it once more; `timeout` and some service managers signal a process and then its group."""
 IMPORT_POLL = 0.05
 """Seconds between looks whether an import is over."""
 
@@ -49,6 +53,7 @@ def raised() -> Iterator[None]:
     an exception in the middle of one for a module that is missing, or abort.
     """
     waiting = reminded = False
+    raised_at = -math.inf
 
     def remind(number: int) -> None:
         nonlocal reminded
@@ -57,12 +62,13 @@ def raised() -> Iterator[None]:
         _thread.interrupt_main(number)
 
     def on_signal(number: int, frame: FrameType | None) -> None:
-        nonlocal waiting, reminded
+        nonlocal waiting, reminded, raised_at
         again, reminded = reminded, False
         if _importing(frame) and (again or not waiting):
             waiting = True
             threading.Thread(target=remind, args=(number,), name="signal", daemon=True).start()
-        else:
+        elif time.monotonic() - raised_at > ECHO_SECONDS:
+            raised_at = time.monotonic()
             raise Interrupted(number)
 
     try:

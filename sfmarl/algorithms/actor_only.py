@@ -6,17 +6,17 @@ from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sfmarl.algorithms.base import Batch
 from sfmarl.algorithms.losses import masked_mean
+from sfmarl.algorithms.optimiser import moments, step_if_finite
 from sfmarl.algorithms.saving import load_in_place
 from sfmarl.models.actor import Actor
 from sfmarl.models.encoders import NetConfig
 from sfmarl.specs import PolicySpec
 
 _ADAM = "adam."
-_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
 class ActorOnly(ABC):
@@ -30,11 +30,9 @@ class ActorOnly(ABC):
     def __init__(self, spec: PolicySpec, hp: Any, device: torch.device, seed: int) -> None:
         self.spec, self.hp, self.device = spec, hp, device
         self.actor = self.build_actor(spec, hp, seed).to(device)
-        self._adam = torch.optim.Adam(self.actor.parameters(), hp.lr)
+        self._adam = torch.optim.Adam(self.actor.parameters(), hp.lr, fused=True)
         for parameter in self.actor.parameters():
-            # made here rather than at the first step, so that a state can be loaded in place at any time
-            zeros = (torch.zeros(()), torch.zeros_like(parameter), torch.zeros_like(parameter))
-            self._adam.state[parameter] = dict(zip(_MOMENTS, zeros, strict=True))
+            self._adam.state[parameter] = moments(parameter)
 
     @staticmethod
     def build_actor(spec: PolicySpec, hp: Any, seed: int = 0) -> Actor:
@@ -55,7 +53,7 @@ class ActorOnly(ABC):
         """
 
     def update(self, batch: Batch, progress: float) -> dict[str, Tensor | float]:
-        """See `Algorithm.update`. Metrics: loss_policy, entropy (nats)."""
+        """See `Algorithm.update`. Metrics: loss_policy, entropy (nats), skipped_updates."""
         mask = None if batch.action_mask is None else batch.action_mask[:-1]
         weight = batch.active[:-1].float()
         obs = self.actor.prepare(batch.obs[:-1])
@@ -63,14 +61,18 @@ class ActorOnly(ABC):
         loss = self.loss(batch, log_prob, entropy, weight)
         self._adam.zero_grad()
         loss.backward()
-        self._adam.step()
-        return {"loss_policy": loss.detach(), "entropy": masked_mean(entropy, weight).detach()}
+        norm = nn.utils.get_total_norm([p.grad for p in self.actor.parameters() if p.grad is not None])
+        return {
+            "loss_policy": loss.detach(),
+            "entropy": masked_mean(entropy, weight).detach(),
+            "skipped_updates": step_if_finite(self._adam, loss.detach() + norm),
+        }
 
     def _live_tensors(self) -> dict[str, Tensor]:
         moments = {
-            f"{_ADAM}{name}.{key}": self._adam.state[parameter][key]
+            f"{_ADAM}{name}.{key}": moment
             for name, parameter in self.actor.named_parameters()
-            for key in _MOMENTS
+            for key, moment in self._adam.state[parameter].items()
         }
         return {**self.actor.state_dict(), **moments}
 

@@ -99,6 +99,8 @@ class Algorithm(Protocol):
 
         `progress` in [0, 1] is the fraction of the run's step budget that is used (schedules read it).
         Returns the update's metrics as 0-dim tensors on the device (or floats), keyed by their documented short names.
+        A step that is not finite is not to be taken (`optimiser.step_if_finite`); how many were not is the metric
+        `skipped_updates`, by which the learner keeps such batches and ends a run that takes no step any more.
         """
         ...
 

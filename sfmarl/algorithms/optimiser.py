@@ -19,12 +19,32 @@ def lr_factor(schedule: str, final: float, progress: float) -> float:
     return final + (1.0 - final) * left
 
 
-class ActorCriticAdam:
-    """One fused Adam over two networks.
+def step_if_finite(adam: torch.optim.Adam, numbers: Tensor) -> Tensor:
+    """Take a step unless one of `numbers` (losses, gradient norms) is NaN or infinite; return 1.0 if not, else 0.0.
 
-    A step whose loss or gradient norm is NaN or infinite is skipped on the device, without a host synchronisation:
-    fused Adam reads a `found_inf` flag, the mechanism automatic mixed precision uses.
+    It is skipped on the device, without a host synchronisation: fused Adam reads a `found_inf` flag, the mechanism
+    automatic mixed precision uses. `adam` must have been made with `fused=True`.
     """
+    skipped = (~numbers.isfinite().all()).float()
+    adam.found_inf = skipped
+    adam.step()
+    return skipped
+
+
+def moments(parameter: nn.Parameter) -> dict[str, Tensor]:
+    """Return Adam's state of a parameter before its first step.
+
+    Made then rather than at the first step, so that a state can be loaded in place at any time.
+    """
+    return {
+        "step": torch.zeros((), device=parameter.device),
+        "exp_avg": torch.zeros_like(parameter),
+        "exp_avg_sq": torch.zeros_like(parameter),
+    }
+
+
+class ActorCriticAdam:
+    """One fused Adam over two networks, whose steps are taken if they are finite."""
 
     def __init__(
         self, actor: nn.Module, critic: nn.Module, eps: float, max_grad_norm: float, side_by_side: SideBySide
@@ -39,12 +59,7 @@ class ActorCriticAdam:
         self._side_by_side = side_by_side
         self._adam = torch.optim.Adam([{"params": group} for group in self._groups], lr=0.0, eps=eps, fused=True)
         for _, parameter in self._named:
-            # made here rather than at the first step, so that a state can be loaded in place at any time
-            self._adam.state[parameter] = {
-                "step": torch.zeros((), device=parameter.device),
-                "exp_avg": torch.zeros_like(parameter),
-                "exp_avg_sq": torch.zeros_like(parameter),
-            }
+            self._adam.state[parameter] = moments(parameter)
 
     def set_lr(self, actor_lr: float, critic_lr: float) -> None:
         """Set both learning rates."""
@@ -61,9 +76,7 @@ class ActorCriticAdam:
             partial(self._gradients, actor_loss, self._groups[0]),
             partial(self._gradients, critic_loss, self._groups[1]),
         )
-        skipped = (~(actor_loss.detach() + critic_loss.detach() + norms[0] + norms[1]).isfinite()).float()
-        self._adam.found_inf = skipped
-        self._adam.step()
+        skipped = step_if_finite(self._adam, actor_loss.detach() + critic_loss.detach() + norms[0] + norms[1])
         return norms[0], norms[1], skipped
 
     def _gradients(self, loss: Tensor, parameters: list[nn.Parameter]) -> Tensor:

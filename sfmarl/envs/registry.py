@@ -187,7 +187,8 @@ def _copies(factory: Factory, config: Config, num_envs: int, render_mode: str | 
             envs.append(factory.make(kwargs, RunError, config.frame_stack))
     except BaseException:
         for env in envs:
-            env.close()
+            with contextlib.suppress(*RAISED):
+                env.close()  # why there is no further copy is what must be told
         raise
     return envs
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import multiprocessing
 import os
 import signal
@@ -12,8 +13,12 @@ from multiprocessing.connection import Connection
 
 import psutil
 
-from sfmarl.run.processes import Role
+from sfmarl.run.descendants import descendants, kill_all
+from sfmarl.run.processes import Failure, Role
 from sfmarl.run.stack_dump import StackDump
+
+JOIN_SECONDS = 10.0
+"""Patience with a process that was killed."""
 
 
 @dataclass
@@ -34,6 +39,12 @@ class Child:
     """It has built its component."""
     killed_for: str = ""
     """Why the main process killed it; empty if it did not."""
+    killed_at: float = math.inf
+    """`time.monotonic()` when it did."""
+    stood_still: float = 0.0
+    """Seconds it had made no progress for by then."""
+    failure: Failure | None = None
+    """Why it could not take the place of its predecessor, where that could be started."""
 
     @property
     def name(self) -> str:
@@ -47,6 +58,8 @@ class Child:
         """How it ended, once it has been joined."""
         if self.killed_for:
             return self.killed_for
+        if self.failure is not None:
+            return f"could not be started again ({self.failure.message})"
         code = self.process.exitcode
         if code is None or code >= 0:
             return f"ended with exit code {code}"
@@ -63,10 +76,18 @@ class Child:
         except psutil.NoSuchProcess:
             return psutil.STATUS_DEAD
 
-    def kill(self) -> None:
-        """Send SIGKILL."""
+    def kill(self, why: str = "") -> None:
+        """Send SIGKILL to it and to whatever it has started."""
+        self.killed_for, self.killed_at = why, time.monotonic()
+        family = descendants(self.process.pid)
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.process.pid, signal.SIGKILL)
+        kill_all(family)
+
+    def join(self, seconds: float = JOIN_SECONDS) -> bool:
+        """Whether it has ended within `seconds`: one that waits for a dead file system or driver does not."""
+        self.process.join(seconds)
+        return self.process.exitcode is not None
 
     def is_running(self) -> bool:
         """Ask the kernel: a sentinel also falls silent when the fork server, not the child, has died."""

@@ -59,8 +59,8 @@ class Children:
     def make_queues(self) -> None:
         """Give those that are started from now on new queues."""
         inference = len(self.users) - self._spec.workers
-        self._handle.rollout_queues = [SharedQueue() for _ in range(self._spec.workers)]
-        self._handle.inference_queues = [SharedQueue() for _ in range(inference)]
+        queues = SharedQueue.several(self._spec.workers + inference)
+        self._handle.rollout_queues, self._handle.inference_queues = queues[inference:], queues[:inference]
 
     @property
     def queues(self) -> list[SharedQueue]:
@@ -109,7 +109,10 @@ class Children:
             while child.pipe.poll():
                 kind, payload = child.pipe.recv()
                 if kind == "failed":
-                    self.failures.append((child, payload))
+                    if child.started or child.first:
+                        self.failures.append((child, payload))
+                    else:
+                        child.failure = payload
                     continue
                 if kind == "started":
                     child.started = True
@@ -123,8 +126,8 @@ class Children:
         return messages
 
     def remove(self, child: Child) -> None:
-        """Strike out a child that has ended."""
-        child.process.join()
+        """Strike out a child that has ended, or does not end although it was killed."""
+        child.join()
         child.pipe.close()
         del self.running[child.role, child.index]
 
@@ -141,21 +144,23 @@ class Children:
         """Return the process ids of the run, the main process's included."""
         return [os.getpid(), *(child.process.pid for child in self.running.values())]
 
-    def end(self, patience: float) -> None:
-        """See to it that every process ends, after the run word said stop, and hear its last words.
+    def end(self, patience: float, but: Role | None = None) -> None:
+        """See to it that every process ends, after the run word said so, and hear its last words; `but` goes on.
 
         Who does not end within `patience` seconds is killed, all of them at once at a second Ctrl-C.
         """
         deadline = time.monotonic() + patience
+        ending = [child for child in self.running.values() if child.role != but]
         try:
-            while any(child.is_running() for child in self.running.values()) and time.monotonic() < deadline:
-                for child in self.running.values():
+            while any(child.is_running() for child in ending) and time.monotonic() < deadline:
+                for child in ending:
                     self.receive(child)  # also because a full pipe would keep a child from ending
                 time.sleep(0.02)
         finally:
-            for child in list(self.running.values()):
+            for child in ending:
                 if child.is_running():
                     child.kill()
-                child.process.join()
+            for child in ending:
+                child.join()
                 self.receive(child)
                 self.remove(child)

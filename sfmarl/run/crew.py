@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -55,8 +56,12 @@ class Crew(Protocol):
         """Replace the rollout worker that is process `pid`, if there is one, as if it had been killed."""
         ...
 
-    def evaluate(self, checkpoint: Path, episodes: int, seed: int) -> None:
-        """Have a checkpoint evaluated; answered with an "evaluated" message."""
+    def evaluate(self, checkpoint: Path, episodes: int, seed: int, stop: Callable[[], bool] | None = None) -> None:
+        """Have a checkpoint evaluated; answered, in the order in which it was asked, with an "evaluated" message.
+
+        `stop` is asked at every step where this call itself evaluates (serial): what has been begun is given up once it
+        says True.
+        """
         ...
 
     def generators(self) -> dict[str, Any]:
@@ -69,6 +74,10 @@ class Crew(Protocol):
 
     def pids(self) -> list[int]:
         """Return the process ids of the run, the main process's included."""
+        ...
+
+    def stop_training(self) -> list[Message]:
+        """End every component but the evaluator, and return what they still had to say."""
         ...
 
     def stop(self, at_once: bool = False) -> list[Message]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sfmarl.errors import RunError, SfmarlError
-from sfmarl.evaluation.evaluate import evaluate_checkpoint
-from sfmarl.evaluation.evaluator import Stopped
+from sfmarl.errors import RunError
 from sfmarl.evaluation.result import Evaluation
 from sfmarl.monitor.recorder import Recorder
 from sfmarl.run.callbacks import Callbacks
@@ -70,7 +69,15 @@ class Keeper:
         self._save_failure = ""
         self._goes_on = True
         self._evaluate_saved = False
+        """The next checkpoint that is written is to be evaluated."""
+        self._due_evaluation: int | None = None
+        """Env-steps for which the evaluation that is under way was due; a resumed run makes up for it."""
+        first = checkpoint.path_of(self._run_dir, 0)
+        self._kept = [first] if league is not None and self._config.init_from else []
+        """What a player that begins anew begins with: where it came from may be gone."""
         self._evaluating: Path | None = None
+        self._final: list[Evaluation | None] | None = None
+        """The answer to the final evaluation, once there is one."""
         self._saved_state: dict[str, Any] = {}
         self._evaluating_state: dict[str, Any] = {}
 
@@ -80,17 +87,27 @@ class Keeper:
         if self._saving is not None:
             if time.monotonic() - self._last_save > SAVE_SECONDS:
                 self._give_up_save()
-        elif config.eval_env_steps and env_steps >= self._next_evaluation and self._evaluating is None:
+        elif config.eval_env_steps and env_steps >= self._next_evaluation and self._due_evaluation is None:
+            self._due_evaluation = self._next_evaluation
             overdue = (env_steps - self._next_evaluation) // config.eval_env_steps
             self._next_evaluation += config.eval_env_steps * (1 + overdue)
-            self._save(then_evaluate=True)
+            self._evaluate_saved = True
+            self._save()
         elif time.monotonic() - self._last_save >= config.checkpoint_seconds:
-            self._save(then_evaluate=False)
+            self._save()
 
-    def _save(self, then_evaluate: bool) -> None:
+    @property
+    def saving(self) -> bool:
+        """Whether a checkpoint is being written."""
+        return self._saving is not None
+
+    def save_soon(self) -> None:
+        """Have the schedule write a checkpoint next."""
+        self._last_save = -math.inf
+
+    def _save(self) -> None:
         """Ask the learners for a checkpoint; it is complete once all have answered."""
         self._last_save = time.monotonic()
-        self._evaluate_saved = then_evaluate
         try:
             self._saving = checkpoint.begin(self._run_dir, self._recorder.env_steps)
         except RunError as error:
@@ -118,7 +135,8 @@ class Keeper:
             self._plan.write_frozen(target)
             self.saved = checkpoint.commit(target, state, self._plan.seats())
             self._saved_state = state
-            checkpoint.prune(self._run_dir, self._config.keep_checkpoints, protect=[self._evaluating or self.saved])
+            protect = [*self._kept, self._evaluating or self.saved]
+            checkpoint.prune(self._run_dir, self._config.keep_checkpoints, protect)
         except RunError as error:
             checkpoint.discard(target)
             self._warn_unsaved(str(error))
@@ -127,6 +145,7 @@ class Keeper:
             self._last_save = time.monotonic()  # from its end: a slow disk must leave time for training
         self._sweep()
         if self._evaluate_saved:
+            self._evaluate_saved = False
             self._evaluating, self._evaluating_state = self.saved, state
             self._crew.evaluate(
                 self.saved,
@@ -144,23 +163,29 @@ class Keeper:
         except (RunError, OSError) as error:
             self._warn(f"Snapshots that were evicted stay on disk: {error}")
 
-    def save_now(self, pump: Callable[[], None], goes_on: bool = False) -> None:
-        """Write a checkpoint and wait for it, no matter what is scheduled; `pump` handles the crew's messages once.
+    def save_first(self, pump: Callable[[], None], stop: Callable[[], bool]) -> None:
+        """Write what learners that die early start again from, and wait for it unless `stop` says True.
 
-        `goes_on`: training does afterwards.
+        `pump` handles the crew's messages once.
         """
-        self._wait_for_save(pump)
-        self._goes_on = goes_on
-        self._save(then_evaluate=False)
-        self._wait_for_save(pump)
-        self._goes_on = True
+        self._save()
+        self._wait_for_save(pump, time.monotonic() + SAVE_SECONDS, stop)
+
+    def save_last(self, pump: Callable[[], None]) -> None:
+        """Write a checkpoint and wait for it, no matter what is scheduled: training is over."""
+        deadline = time.monotonic() + SAVE_SECONDS
+        self._wait_for_save(pump, deadline)
+        self._goes_on = self._evaluate_saved = False
+        self._save()
+        self._wait_for_save(pump, deadline)
 
     def _warn_unsaved(self, why: str) -> None:
         self._warn(f"{why} Training goes on." if self._goes_on else why)
 
-    def _wait_for_save(self, pump: Callable[[], None]) -> None:
-        deadline = time.monotonic() + SAVE_SECONDS
+    def _wait_for_save(self, pump: Callable[[], None], deadline: float, stop: Callable[[], bool] | None = None) -> None:
         while self._saving is not None and time.monotonic() < deadline:
+            if stop is not None and stop():
+                return
             pump()
         if self._saving is not None:
             self._give_up_save()
@@ -177,14 +202,17 @@ class Keeper:
             "env_steps": recorder.env_steps,
             "agent_steps": recorder.agent_steps,
             "wall_seconds": recorder.wall_seconds,
-            "next_evaluation": self._next_evaluation,
+            "next_evaluation": self._next_evaluation if self._due_evaluation is None else self._due_evaluation,
             "generators": self._crew.generators(),
             "counts": {role: counts.sum(axis=0).tolist() for role, counts in self._crew.words.counts.items()},
         }
 
     def on_evaluated(self, path: Path, evaluation: Evaluation | None) -> None:
         """The evaluation of checkpoint `path` is over; None if it failed."""
-        self._evaluating = None
+        if self._evaluating is None:
+            self._final = [evaluation]
+            return
+        self._evaluating = self._due_evaluation = None
         if evaluation is None:
             return
         # training went on meanwhile: the score belongs to the steps that the checkpoint had seen
@@ -209,18 +237,27 @@ class Keeper:
             self._warn(str(error))
         self.best = checkpoint.read_best(self._run_dir, self._warn)
 
-    def final_evaluation(self, stop: Callable[[], bool]) -> Evaluation | None:
-        """Evaluate the last checkpoint; None once `stop` says True, or if it fails."""
+    def final_evaluation(self, listen: Callable[[], None], stop: Callable[[], bool]) -> Evaluation | None:
+        """Have the last checkpoint evaluated; None once `stop` says True, or if it fails.
+
+        `listen` hears the crew's messages once; what was asked before is answered before.
+        """
         config = self._config
-        if self.saved is None or not config.final_eval_episodes:
+        if self.saved is None or not config.final_eval_episodes or stop():
             return None
         seed = seed_for(config.seed, "final evaluation")
+        self._final = None
+        self._crew.evaluate(self.saved, config.final_eval_episodes, seed, stop)
         try:
-            evaluation = evaluate_checkpoint(config, self.saved, config.final_eval_episodes, seed, stop=stop)
-        except Stopped:
-            return None
-        except SfmarlError as error:
+            while self._final is None and not stop():
+                listen()
+        except RunError as error:
             self._warn(f"the final evaluation failed: {error}")
+            return None
+        [evaluation] = self._final or [None]
+        if evaluation is None:
+            if not stop():
+                self._warn("the final evaluation failed: there is no final score.")
             return None
         self._consider_best(self.saved, evaluation)
         self._write(evaluation.scalars() | self._callbacks.evaluated(evaluation), self._saved_state)

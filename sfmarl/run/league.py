@@ -136,17 +136,23 @@ class League:
         """Take note of finished matches. Raises UsageError when their outcome cannot be read."""
         self.results.add(episodes, self._key, self.pool.addresses)
 
-    def look(self, env_steps: int) -> None:
-        """Snapshot who is due and make the match table anew, if `env_steps` say so."""
+    def look(self, env_steps: int) -> bool:
+        """Snapshot who is due and make the match table anew, if `env_steps` say so.
+
+        Returns whether somebody begins anew: until it is saved, a learner that dies would go on from before.
+        """
         if env_steps < self._next_refresh:
-            return
+            return False
+        anew = False
         self._next_refresh = env_steps + min(REFRESH_ENV_STEPS, self.settings.snapshot_env_steps)
         for player, role in enumerate(self.roles):
             # copy first, then reset: what is frozen is what has learned
             due = role.ready(self.pairing.view(player), env_steps)
             if due and self._snapshot_or_wait(player, env_steps) is not None and role.frozen(env_steps):
                 self._begin_anew(player)
+                anew = True
         self._refresh()
+        return anew
 
     def snapshot(self, player: int, env_steps: int) -> PoolEntry | None:
         """Freeze what a player has published last.

@@ -105,6 +105,7 @@ class Results:
             "elo": self.elo.state_dict(),
             "quality": self.quality.state_dict(),
             "matches": dict(self.matches),
+            "states_outcomes": self._states_outcomes,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -113,3 +114,4 @@ class Results:
         self.elo.load_state_dict(state["elo"])
         self.quality.load_state_dict(state["quality"])
         self.matches.update(state["matches"])
+        self._states_outcomes = bool(state["states_outcomes"])

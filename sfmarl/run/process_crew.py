@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ class ProcessCrew:
         self._policies = plan.plane.policies
         self._supervisor = Supervisor(plan, plane, run_dir, events)
         self._saving: dict[int, Path] = {}
-        self._evaluating: Path | None = None
+        self._evaluating: deque[Path] = deque()
         self._unanswered: list[Message] = []
 
     def start(self) -> None:
@@ -46,13 +48,13 @@ class ProcessCrew:
                 case "learner", "saved":
                     self._saving.pop(message.index, None)
                 case "evaluator", "evaluated":
-                    self._evaluating = None
+                    self._evaluating.popleft()
                 case "learner", kind if kind == DIED and message.index in self._saving:
                     target = self._saving.pop(message.index)
                     told.append(message._replace(kind="saved", payload=(target, message.payload)))
-                case "evaluator", kind if kind == DIED and self._evaluating is not None:
-                    told.append(message._replace(kind="evaluated", payload=(self._evaluating, None)))
-                    self._evaluating = None
+                case "evaluator", kind if kind == DIED:
+                    told += [message._replace(kind="evaluated", payload=(path, None)) for path in self._evaluating]
+                    self._evaluating.clear()
             if message.kind != DIED:
                 told.append(message)
         return told
@@ -87,10 +89,10 @@ class ProcessCrew:
         """See Crew."""
         self._supervisor.replace(pid, reason)
 
-    def evaluate(self, checkpoint: Path, episodes: int, seed: int) -> None:
+    def evaluate(self, checkpoint: Path, episodes: int, seed: int, stop: Callable[[], bool] | None = None) -> None:
         """See Crew."""
         if self._supervisor.children.send("evaluator", 0, (checkpoint, episodes, seed)):
-            self._evaluating = checkpoint
+            self._evaluating.append(checkpoint)
         else:
             self._unanswered.append(Message("evaluator", 0, "evaluated", (checkpoint, None)))
 
@@ -101,6 +103,10 @@ class ProcessCrew:
     def pids(self) -> list[int]:
         """See Crew."""
         return self._supervisor.children.pids()
+
+    def stop_training(self) -> list[Message]:
+        """See Crew. Who does not end in time is killed."""
+        return self._take_unanswered() + self._answered(self._supervisor.stop_training())
 
     def stop(self, at_once: bool = False) -> list[Message]:
         """See Crew. Who does not end in time is killed."""

@@ -29,6 +29,7 @@ from sfmarl.errors import OutcomeError, RunError, SfmarlError
 from sfmarl.memory.plane import DataPlane
 from sfmarl.memory.queues import TicketQueue
 from sfmarl.run.crash import origin
+from sfmarl.run.descendants import descendants, kill_all
 from sfmarl.run.plan import RunPlan
 from sfmarl.run.stack_dump import StackDump
 from sfmarl.signals import left_to_parent
@@ -37,6 +38,8 @@ from sfmarl.user_code import import_user_code
 
 Role = Literal["rollout", "inference", "learner", "evaluator"]
 
+LINGER_SECONDS = 2.0
+"""Patience with processes whose parent has died before a sibling kills them."""
 DRAINED_SECONDS = 0.01
 """Pause between looks of a rollout worker that has nothing left to do but to be stopped."""
 
@@ -85,10 +88,9 @@ def child_main(role: Role, index: int, handle: Handle, pipe: Connection, dump: S
     _name_process(f"sf-{role}-{index}")
     left_to_parent()
     dump.arm()
-    end_with_parent()
-
     words = handle.plane.words()
     passes = words.passes[role][index : index + 1]
+    end_with_parent(lingers=role == "evaluator" or (role, index) == ("learner", 0))
 
     def report(kind: str, payload: Any) -> None:
         passes[0] += 1  # first, so that whoever hears "started" counts from here
@@ -100,8 +102,8 @@ def child_main(role: Role, index: int, handle: Handle, pipe: Connection, dump: S
     except Exception as error:
         at = time.monotonic()
         if not parent_process().is_alive():
-            os._exit(1)
-        if not words.stopping:
+            threading.Event().wait()  # until `end_with_parent` ends this process
+        if not (words.ending if role == "evaluator" else words.stopping):
             message = str(error) if isinstance(error, SfmarlError) else f"{type(error).__name__}: {error}"
             kind = OutcomeError if isinstance(error, OutcomeError) else RunError
             report("failed", Failure(message, origin(error), traceback.format_exc(), kind, at))
@@ -114,12 +116,21 @@ def _name_process(name: str) -> None:
         Path("/proc/self/comm").write_text(name)
 
 
-def end_with_parent() -> None:
-    """Leave when the main process dies, however it dies. (PR_SET_PDEATHSIG would watch the fork server instead.)"""
-    sentinel = parent_process().sentinel
+def end_with_parent(lingers: bool = False) -> None:
+    """Leave when the main process dies, however it dies. (PR_SET_PDEATHSIG would watch the fork server instead.)
+
+    What this process has started is killed. One that `lingers` then looks after its siblings, and kills who is stopped
+    or hangs in native code, where no thread of Python's can answer.
+    """
+    sentinel, fork_server = parent_process().sentinel, os.getppid()
 
     def watch() -> None:
         connection.wait([sentinel])
+        kill_all(descendants(os.getpid()))
+        if lingers:
+            time.sleep(LINGER_SECONDS)
+            if os.getppid() == fork_server:  # or it was killed, and our parent is anybody's
+                kill_all(descendants(fork_server))
         os._exit(1)
 
     threading.Thread(target=watch, name="parent-watch", daemon=True).start()
@@ -226,6 +237,10 @@ def save_policy(plan: RunPlan, index: int, worker: Any, target: Path, report: Ca
     from sfmarl.storage import checkpoint
 
     algorithm, learns = worker.algorithm, plan.learning[index]
+    if not all(parameter.isfinite().all() for parameter in algorithm.actor.parameters()):
+        # whatever an algorithm of the user's does: the checkpoint before it stays the newest
+        report("saved", (target, f"policy {plan.policies[index].name!r}: its weights are not finite"))
+        return
     try:
         checkpoint.write_policy(
             target,
@@ -253,7 +268,7 @@ def _evaluator_main(
 
     def stop() -> bool:
         passes[0] += 1  # asked at every step of an evaluation
-        return words.stopping
+        return words.ending
 
     report("started", None)
     while not stop():

@@ -25,6 +25,7 @@ from sfmarl.envs.registry import load_spec
 from sfmarl.errors import RunError, UsageError
 from sfmarl.evaluation.policy import JointPolicy, load_policy
 from sfmarl.memory.plane import DataPlane
+from sfmarl.memory.segment import in_units
 from sfmarl.monitor.console import Console
 from sfmarl.monitor.event_log import EventLog, run_events
 from sfmarl.monitor.metrics import MetricsWriter
@@ -38,7 +39,7 @@ from sfmarl.run.fork_server import fork_server
 from sfmarl.run.initial import InitialPolicies, read_initial, require_fit, write_initial
 from sfmarl.run.keeper import Judge
 from sfmarl.run.league import League, rehearse
-from sfmarl.run.memory_plan import in_units, shared_allocations
+from sfmarl.run.memory_plan import shared_allocations, shared_bytes
 from sfmarl.run.plan import RunPlan, make_plan, resolve_workers
 from sfmarl.run.process_crew import ProcessCrew
 from sfmarl.run.run_state import read_run_state, restored
@@ -293,7 +294,7 @@ def _announce(console: Console, plan: RunPlan, resumed: checkpoint.Checkpoint | 
         f"device {plan.device}"
     )
     shared = ", ".join(map(str, shared_allocations(plan)))
-    console.message(f"{in_units(spec.layout().size)} of shared memory: {shared}")
+    console.message(f"{in_units(shared_bytes(plan))} of shared memory: {shared}")
     if resumed:
         console.message(f"resumed from {resumed.path.name}")
     elif config.init_from:

@@ -9,6 +9,7 @@ from typing import Any
 
 from sfmarl.errors import SfmarlError
 from sfmarl.evaluation.evaluate import evaluate_checkpoint
+from sfmarl.evaluation.evaluator import Stopped
 from sfmarl.memory.plane import DataPlane
 from sfmarl.memory.queues import LocalQueue
 from sfmarl.run.build import build_inference, build_learner, build_rollout
@@ -134,23 +135,23 @@ class SerialCrew:
     def replace(self, pid: int, reason: str) -> None:
         """See Crew. There is no process to replace."""
 
-    def evaluate(self, checkpoint: Path, episodes: int, seed: int) -> None:
+    def evaluate(self, checkpoint: Path, episodes: int, seed: int, stop: Callable[[], bool] | None = None) -> None:
         """See Crew."""
         report = self._report("evaluator", 0)
+        evaluation = None
         try:
-            report(
-                "evaluated",
-                (checkpoint, evaluate_checkpoint(self._plan.config, checkpoint, episodes=episodes, seed=seed)),
-            )
+            evaluation = evaluate_checkpoint(self._plan.config, checkpoint, episodes, seed, stop=stop)
+        except Stopped:
+            pass
         except SfmarlError as error:
             report("warning", f"The evaluation of {checkpoint.name} failed: {error}")
-            report("evaluated", (checkpoint, None))
+        report("evaluated", (checkpoint, evaluation))
 
     def pids(self) -> list[int]:
         """See Crew."""
         return [os.getpid()]
 
-    def stop(self, at_once: bool = False) -> list[Message]:
+    def stop_training(self) -> list[Message]:
         """See Crew."""
         self.words.stop()
         for worker in (*self._rollout, *self._learners):
@@ -160,6 +161,12 @@ class SerialCrew:
         self._rollout = []
         self._undo_threads()
         return self._drain()
+
+    def stop(self, at_once: bool = False) -> list[Message]:
+        """See Crew."""
+        messages = self.stop_training()
+        self.words.end()
+        return messages
 
 
 def _arrangement(states: dict[str, Any]) -> tuple[list, list]:

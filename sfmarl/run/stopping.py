@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
-from sfmarl.signals import Interrupted, heeded
+from sfmarl.signals import ECHO_SECONDS, Interrupted, heeded
 
 
 class StopRequest:
@@ -16,6 +16,15 @@ class StopRequest:
     def __init__(self) -> None:
         self.signal = 0
         """Number of the signal that came first; 0 while none did."""
+        self._asked_at = 0.0
+
+    def ask(self, number: int) -> None:
+        """Take note of a signal. Raises Interrupted when the program is asked a second time."""
+        now = time.monotonic()
+        if not self.signal:
+            self.signal, self._asked_at = number, now
+        elif now - self._asked_at > ECHO_SECONDS:
+            raise Interrupted(number)
 
     def obey(self) -> None:
         """Raise Interrupted if a signal came."""
@@ -32,13 +41,8 @@ def signals_noted() -> Iterator[StopRequest]:
     """
     request = StopRequest()
 
-    def on_signal(number: int, frame: Any) -> None:
-        if request.signal:
-            raise Interrupted(number)
-        request.signal = number
-
     try:
-        old = {number: signal.signal(number, on_signal) for number in heeded()}
+        old = {number: signal.signal(number, lambda number, _: request.ask(number)) for number in heeded()}
     except ValueError:  # not the main thread of the program: its signals are not ours
         old = {}
     try:

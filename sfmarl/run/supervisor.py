@@ -1,7 +1,8 @@
 """Who is replaced when a process dies or hangs, and when the run ends instead.
 
 A child that ends with an exception said why and ends the run: the same would happen again. A child that was killed (by
-a signal, the out-of-memory killer, an operator, a crash in native code) is replaced, within a budget (`restarts.py`).
+a signal, the out-of-memory killer, an operator, a crash in native code) is replaced, within a budget (`restarts.py`);
+so is a replacement that cannot be built, for its predecessor could: a port or a licence is free again in a moment.
 One whose loop no longer turns (`hangs.py`) is asked for its stacks and killed; from then on it was killed like any.
 
     rollout worker    its generation is counted up; its replacement waits until the inference worker has taken note,
@@ -25,26 +26,26 @@ from typing import NamedTuple
 import psutil
 
 from sfmarl.errors import RunError, SfmarlError
-from sfmarl.memory import queues
 from sfmarl.memory.plane import DataPlane
-from sfmarl.memory.queues import SharedQueue
 from sfmarl.monitor.event_log import EventLog
 from sfmarl.run.child import Child
 from sfmarl.run.children import STOP_SECONDS, Children
 from sfmarl.run.crew import Message
 from sfmarl.run.hangs import HangWatch
+from sfmarl.run.left_locks import left_locked
 from sfmarl.run.plan import RunPlan
 from sfmarl.run.processes import Role
 from sfmarl.run.restarts import Restarts
+from sfmarl.storage.durable import append_text, write_text
 
 DIED = "died"
 """Kind of the message that a process is gone, with its name and the reason: nothing it was asked for will come."""
 START_PATIENCE = 5.0
 """Times `hang_seconds` for a process that has not started yet: it imports, builds environments, reads checkpoints."""
+KILLED_SECONDS = 30.0
+"""Patience with a process that was killed and is still there."""
 STACK_SECONDS = 1.0
 """Patience with a hung process that was asked for its stacks."""
-UNSIGNED_SECONDS = 0.2
-"""A lock that stays taken for so long and bears no name was taken by somebody who died before signing it."""
 RECOVERY_POLL = 0.05
 """Seconds between looks while a component is being replaced."""
 
@@ -69,6 +70,7 @@ class Supervisor:
         self._max_restarts, self._hang_seconds = plan.config.max_restarts, plan.config.hang_seconds
         self._restarts: dict[tuple[str, int], Restarts] = defaultdict(lambda: Restarts(self._max_restarts))
         self._watch = HangWatch()
+        self._queues_born = time.monotonic()
         self._due: list[Due] = []
         self._recovering: dict[tuple[Role, int], tuple[float, int]] = {}
         """Component -> (when its predecessor was found dead, its count of progress then)."""
@@ -118,11 +120,12 @@ class Supervisor:
         if not self.children.failures or self._failing:
             return
         child, failure = min(self.children.failures, key=lambda told: told[1].at)
+        self._failing = True
         self._events.write("failed", component=child.name, reason=failure.message, traceback=failure.traceback)
         path = self._run_dir / "crash.txt"
         kept = f"The traceback is in {path}."
         try:
-            path.write_text(f"{child.name}\n{failure.traceback}", encoding="utf-8")
+            write_text(path, f"{child.name}\n{failure.traceback}")
         except OSError as error:
             kept = f"{path} cannot be written: {error.strerror}."
         raise self._fail("\n".join(filter(None, (f"{child.name} failed: {failure.message}", failure.origin, kept))),
@@ -140,27 +143,36 @@ class Supervisor:
         self.children.remove(child)
         reason, component = child.reason, (child.role, child.index)
         self._say(child, DIED, f"{child.name} {reason}")
-        if self._failing or self._words.stopping:
+        if self._failing or self._words.ending:
             return
-        life, stacks = now - child.born, child.dump.read()
+        life, stacks = now - child.born, child.failure.traceback if child.failure else child.dump.read()
         self._events.write("died", component=child.name, pid=child.process.pid, reason=reason, life_seconds=life,
                            stacks=stacks)  # fmt: skip
         where = self._keep_stacks(f"{child.name} {reason}\n{stacks}\n\n") if stacks else ""
+        if self._words.stopping:
+            self._say(child, "warning", f"{child.name} {reason}.{where}")
+            return
         if child.first and not child.started and (child.killed_for or child.process.exitcode >= 0):
-            raise self._fail(
-                f"{child.name} {reason} before it could start.{where} If a script of yours calls train(), the call "
-                'must stand under `if __name__ == "__main__":`.'
+            unguarded = (
+                ' If a script of yours calls train(), the call must stand under `if __name__ == "__main__":`.'
+                if not child.killed_for
+                else ""
             )
+            raise self._fail(f"{child.name} {reason} before it could start.{where}{unguarded}")
         restarts = self._restarts[component]
-        delay = restarts.after(life, now)
+        delay = restarts.after(max(0.0, life - child.stood_still))
         if delay is None:
+            unexplained = (
+                " Look for an out-of-memory killer (dmesg) or a crashing native library in the environment."
+                if not child.killed_for and not child.failure
+                else ""
+            )
             raise self._fail(
                 f"{child.name} {reason}, for the {restarts.recent}. time.{where} The run's budget for replacing it is "
-                f"{self._max_restarts} (--max-restarts). Look for an out-of-memory killer (dmesg) or a crashing native "
-                "library in the environment."
+                f"{self._max_restarts} (--max-restarts).{unexplained}"
             )
         self._recovering.setdefault(component, (now, self._progress(*component)))
-        if self._lock_died_with(child):
+        if component in self.children.users and left_locked(child, self.children.queues):
             self._rebuild(child, now)
             return
         self._due.append(Due(now + delay, *component))
@@ -184,23 +196,15 @@ class Supervisor:
         """Write down where a child was when it crashed or hung; return where that stands, as a sentence."""
         path = self._run_dir / "stacks.txt"
         try:
-            with path.open("a", encoding="utf-8") as file:
-                file.write(text)
+            append_text(path, text)
         except OSError as error:
             return f" {path} cannot be written: {error.strerror}."
         return f" Where it was stands in {path}."
 
-    def _lock_died_with(self, child: Child) -> bool:
-        """Whether a child that was killed left a queue locked: it signed the lock, or hung waiting for it."""
-        if (child.role, child.index) not in self.children.users:
-            return False
-        if child.killed_for and Path(queues.__file__).name in child.dump.read():
-            return True
-        return any(_left_locked(queue, child.process.pid) for queue in self.children.queues)
-
     def _rebuild(self, cause: Child, now: float) -> None:
         """Replace the queues and everybody who uses them. Raises RunError when that happened too often."""
-        if self._restarts["queues", 0].after(0.0, now) is None:
+        life, self._queues_born = now - self._queues_born, now
+        if self._restarts["queues", 0].after(max(0.0, life - cause.stood_still)) is None:
             raise self._fail(
                 f"{cause.name} {cause.reason} and left a queue locked, once more than the budget of "
                 f"{self._max_restarts} (--max-restarts) allows."
@@ -208,11 +212,14 @@ class Supervisor:
         users = self.children.users
         for child in [self.children.running[user] for user in users if user in self.children.running]:
             child.kill()
-            child.process.join()
+            child.join()
             self.children.receive(child)
             self.children.remove(child)
         self._due = [due for due in self._due if (due.role, due.index) not in users]
-        self.children.make_queues()
+        try:
+            self.children.make_queues()
+        except RunError as error:
+            raise self._fail(str(error)) from error
         for role, index in users:
             self._recovering.setdefault((role, index), (now, self._progress(role, index)))
             self._spawn(role, index)
@@ -221,32 +228,39 @@ class Supervisor:
                                     "workers were replaced.")  # fmt: skip
 
     def _look_for_hangs(self) -> None:
-        """Kill whoever makes no passes any more; the next poll finds it dead."""
-        if not self._hang_seconds or self._failing or self._words.stopping:
+        """Kill whoever makes no passes any more; the next poll finds it dead. Raises RunError if that does not help."""
+        if not self._hang_seconds or self._failing or self._words.ending:
             return
+        now = time.monotonic()
+        for child in self.children.running.values():
+            if now - child.killed_at > KILLED_SECONDS:
+                raise self._fail(
+                    f"{child.name} {child.killed_for} and does not end although it was killed: it waits inside the "
+                    "kernel, for a file system or a driver that does not answer."
+                )
         children = {child.process.pid: child for child in self.children.running.values() if not child.killed_for}
         counts = {pid: int(self._words.passes[child.role][child.index]) for pid, child in children.items()}
         patience = {
             pid: self._hang_seconds * (1.0 if child.started else START_PATIENCE) for pid, child in children.items()
         }
-        for pid in self._watch.look(counts, patience, time.monotonic()):
+        for pid in self._watch.look(counts, patience, now):
             child = children[pid]
             status = child.status
             if status == psutil.STATUS_TRACING_STOP:
                 continue  # somebody debugs it
-            child.killed_for = f"made no progress for {patience[pid]:g} s"
+            why = f"made no progress for {patience[pid]:g} s"
             if status == psutil.STATUS_STOPPED:
-                child.killed_for += " (it was stopped by a signal)"
+                why += " (it was stopped by a signal)"
             else:
                 child.dump.ask(pid, STACK_SECONDS)
-            child.kill()
+            child.stood_still = patience[pid]
+            child.kill(why)
 
     def replace(self, pid: int, reason: str) -> None:
         """Kill the rollout worker with this process id, if there is one, so that the next poll replaces it."""
         for child in self.children.running.values():
             if child.role == "rollout" and child.process.pid == pid and not child.killed_for:
-                child.killed_for = reason
-                child.kill()
+                child.kill(reason)
 
     def _progress(self, role: Role, index: int) -> int:
         counts = self._words.passes if role == "evaluator" else self._words.progress
@@ -261,19 +275,14 @@ class Supervisor:
                 self._events.write("recovered", component=child.name, pid=child.process.pid,
                                    seconds=time.monotonic() - since)  # fmt: skip
 
-    def stop(self, at_once: bool) -> list[Message]:
-        """End every process and return what they still had to say; what ended the run is told, not what followed."""
+    def stop_training(self) -> list[Message]:
+        """End every process but the evaluator and return what they still had to say."""
         self._words.stop()
-        self.children.end(0.0 if at_once else STOP_SECONDS)
+        self.children.end(STOP_SECONDS, but="evaluator")
         return self.children.take_messages()
 
-
-def _left_locked(queue: SharedQueue, dead: int) -> bool:
-    """Whether the process `dead` holds the queue's lock, or somebody who never signs it does."""
-    if (holder := queue.lock_holder()) == dead:
-        return True
-    deadline = time.monotonic() + UNSIGNED_SECONDS
-    while holder == 0 and time.monotonic() < deadline:
-        time.sleep(0.005)
-        holder = queue.lock_holder()
-    return holder == 0
+    def stop(self, at_once: bool) -> list[Message]:
+        """End every process and return what they still had to say; what ended the run is told, not what followed."""
+        self._words.end()
+        self.children.end(0.0 if at_once else STOP_SECONDS)
+        return self.children.take_messages()

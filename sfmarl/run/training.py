@@ -85,7 +85,7 @@ class Training:
         try:
             self._crew.start()
             if not checkpoint_paths(self._config.run_dir):
-                self._keeper.save_now(self._pump, goes_on=True)  # what a learner that dies early starts again from
+                self._keeper.save_first(self._pump, self._stopped)
             while (reason := self._stop_reason()) is None:
                 self._pump()
                 self._keep_schedule()
@@ -93,13 +93,13 @@ class Training:
             if self._league is not None:
                 # what is saved is then what the league knows: no result comes after it
                 self._hear(self._crew.drain())
-            self._keeper.save_now(self._listen)
+            self._keeper.save_last(self._listen)
         except Exception:
             self._save_after_failure()
             raise
         finally:
             self._system.close()
-        self._hear(self._crew.stop())
+        self._hear(self._crew.stop_training())
         self._record(last=True)
         return self._summary(reason)
 
@@ -113,8 +113,12 @@ class Training:
 
     def _pump(self) -> None:
         self._listen()
-        if self._league is not None:
-            self._league.look(self._recorder.env_steps)
+        # not while a checkpoint is being written: a player's weights and its part in the league belong together
+        if self._league is not None and not self._keeper.saving and self._league.look(self._recorder.env_steps):
+            self._keeper.save_soon()
+
+    def _stopped(self) -> bool:
+        return self._stop.signal > 0
 
     def _stop_reason(self) -> str | None:
         config = self._config
@@ -226,13 +230,15 @@ class Training:
         """Keep what was learned since the last checkpoint, if the learners still answer."""
         self._league = None  # results that it cannot read are no reason to lose what was learned; it is saved as it is
         with contextlib.suppress(RunError):  # the first failure is told; the checkpoint before it stands
-            self._keeper.save_now(self._pump)
+            self._keeper.save_last(self._pump)
 
     def _summary(self, reason: str) -> dict[str, Any]:
         config, recorder = self._config, self._recorder
         seconds = max(recorder.wall_seconds - self._start_wall, 1e-9)
         judged = self._keeper.verdict is not None
-        evaluation = None if judged else self._keeper.final_evaluation(stop=lambda: self._stop.signal > 0)
+        evaluation = None
+        if not judged:
+            evaluation = self._keeper.final_evaluation(self._listen, self._stopped)
         best, saved = self._keeper.best, self._keeper.saved
         return {
             "stopped_by": reason,

@@ -141,10 +141,19 @@ class LearnerWorker:
         return min(1.0, float(self._words.counts["rollout"][:, 0].sum()) / max(1, self._env_steps))
 
     def _choose(self) -> list[Chosen] | None:
-        ready = self._drop_stale(find_ready(self._blocks))
+        ready = find_ready(self._blocks)
+        if not self._sync:
+            ready = self._drop_stale(ready)
         lanes = sum(part.count for part in ready)
         if lanes < self._batch_lanes and not (lanes and self._no_more_will_come()):
             return None
+        if self._sync:
+            fresh = self._drop_stale(ready)
+            if sum(part.count for part in fresh) < lanes:
+                # all or none: a lane that goes on alone may share its environment with one that waits for the update
+                for part in fresh:
+                    self._drop(part)
+                return None
         return limit(ready, self._batch_lanes)
 
     def _no_more_will_come(self) -> bool:
@@ -163,13 +172,15 @@ class LearnerWorker:
             if not stale.any():
                 fresh.append(part)
                 continue
-            dropped = _only(part, stale)
-            dropped.take()
-            dropped.release()
-            self._counts[DROPPED] += dropped.count
-            if dropped.count < part.count:
+            self._drop(_only(part, stale))
+            if not stale.all():
                 fresh.append(_only(part, ~stale))
         return sorted(fresh, key=lambda part: part.number)
+
+    def _drop(self, part: Chosen) -> None:
+        part.take()
+        part.release()
+        self._counts[DROPPED] += part.count
 
     def _lag(self, chosen: Sequence[Chosen]) -> dict[str, float]:
         versions = np.concatenate([part.versions().ravel() for part in chosen])

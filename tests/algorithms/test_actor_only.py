@@ -47,6 +47,18 @@ def test_a_step_is_adams_on_the_loss():
         torch.testing.assert_close(weights_of(ours), weights_of(theirs))
 
 
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_step_that_is_not_finite_is_not_taken(bad):
+    ours, theirs = imitator(), imitator()
+    batches = [acted_batch(ours.spec, ours.actor, seed=seed) for seed in range(2)]
+    ours.loss = lambda *args: Imitate.loss(ours, *args) * bad
+    assert ours.update(batches[0], 0.0)["skipped_updates"].item() == 1.0
+    del ours.loss
+    for algorithm in (ours, theirs):
+        assert algorithm.update(batches[1], 0.0)["skipped_updates"].item() == 0.0
+    assert torch.equal(weights_of(ours), weights_of(theirs))
+
+
 def test_dead_rows_have_no_influence():
     ours, theirs = imitator(), imitator()
     batch = acted_batch(ours.spec, ours.actor, seed=0, deaths=True)

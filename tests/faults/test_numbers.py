@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import safetensors.torch
 import torch
 
+from sfmarl.algorithms import register_algorithm
+from sfmarl.algorithms.actor_only import ActorOnly
+from sfmarl.algorithms.losses import masked_mean
 from sfmarl.envs.games import MatrixGame
 from sfmarl.errors import RunError
 from sfmarl.run.runner import train
@@ -65,6 +70,31 @@ def test_many_in_a_row_end_the_run_with_finite_weights(mode, tmp_path):
     with pytest.raises(RunError, match=r"policy 'agent': in 4 updates in a row .* not finite"):
         train(overflowing(run_dir, 200, 10**9, mode, max_skipped_updates=4, env_steps=10**6))
     assert finite_weights(run_dir)
+
+
+class Careless(ActorOnly):
+    """Its weights are not finite after its fifth update, of which it does not tell."""
+
+    @dataclass
+    class Hyperparameters:
+        lr: float = 0.01
+        hidden: tuple[int, ...] = (8,)
+
+    def loss(self, batch, log_prob, entropy, weight):
+        return -masked_mean(log_prob, weight)
+
+    def update(self, batch, progress):
+        self.updates = getattr(self, "updates", 0) + 1
+        if self.updates == 5:
+            next(self.actor.parameters()).data.fill_(float("nan"))
+        return super().update(batch, progress) | {"skipped_updates": 0.0}
+
+
+def test_an_algorithm_without_a_guard_does_not_replace_a_good_checkpoint(tmp_path, capsys):
+    register_algorithm("careless", Careless)
+    train(config(tmp_path, algo="careless", hp=Careless.Hyperparameters(), mode="serial", num_workers=1))
+    assert "policy 'agent': its weights are not finite" in " ".join(capsys.readouterr().out.split())
+    assert latest(tmp_path).env_steps == 0 and finite_weights(tmp_path)
 
 
 def test_a_disk_that_is_full_does_not_end_the_run(tmp_path, monkeypatch, capsys):

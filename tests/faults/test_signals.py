@@ -187,7 +187,7 @@ def test_during_the_final_evaluation(number, begin, tmp_path):
     words = training(tmp_path, "tests.runs.small:Slow").replace("--env-steps 10000000", "--env-steps 300")
     program = begin(words.replace("--final-eval-episodes 0", "--final-eval-episodes 1000000"))
     program.wait_for(lambda: program.children("sf-rollout"))
-    program.wait_for(lambda: learned(tmp_path / "run") and not program.children("sf-"))
+    program.wait_for(lambda: learned(tmp_path / "run") and not program.children("sf-rollout"))
     time.sleep(0.3)
     program.send(number)
     program.ends_with(CODES[number])
@@ -266,6 +266,18 @@ def test_a_closed_terminal_ends_a_run_unless_it_is_ignored(begin, tmp_path, monk
     program.wait_for(lambda: metrics.stat().st_size > size)
     program.send(signal.SIGINT)
     program.ends_with(130)
+
+
+@pytest.mark.slow
+def test_a_signal_and_its_echo_are_one_request(begin, tmp_path):
+    """A closed terminal's shell and the kernel both send SIGHUP: what was learned is saved all the same."""
+    program = begin(training(tmp_path, "tests.runs.small:Slow"))
+    program.wait_for(lambda: (tmp_path / "run" / "metrics.jsonl").exists())
+    for _ in range(2):
+        program.send(signal.SIGHUP)
+        time.sleep(0.002)
+    program.ends_with(CODES[signal.SIGHUP])
+    assert learned(tmp_path / "run")
 
 
 @pytest.mark.slow

@@ -7,12 +7,14 @@ import signal
 import threading
 from functools import partial
 
+import psutil
 import pytest
 
 from sfmarl.errors import RunError
 from sfmarl.monitor.system import SystemSampler
 from sfmarl.run.runner import train
 from sfmarl.storage.checkpoint import latest
+from tests.faults.troubles import SIMULATOR_SECONDS
 from tests.runs.small import children, config, wait_for
 
 PATIENCE = 4.0
@@ -34,6 +36,8 @@ def trouble(tmp_path, kind: str):
     ("kind", "reason", "stacks"),
     [
         pytest.param("sleep", "made no progress for 4 s", "sleep_for_ever", marks=pytest.mark.slow),
+        pytest.param("queue", "made no progress for 4 s", "wait_for_a_simulator", marks=pytest.mark.slow),
+        pytest.param("simulator", "made no progress for 4 s", "sleep_for_ever", marks=pytest.mark.slow),
         pytest.param("stop", "made no progress for 4 s (it was stopped by a signal)", "", marks=pytest.mark.slow),
         pytest.param("exit", "ended with exit code 3", "", marks=pytest.mark.slow),
         ("segfault", "was killed by SIGSEGV", "troubles.py"),
@@ -51,6 +55,43 @@ def test_a_worker_that_an_environment_brings_down_is_replaced(kind, reason, stac
     recovered = [event["component"] for event in events(tmp_path / "run") if event["event"] == "recovered"]
     assert recovered == [died["component"]]
     assert not children("")
+    assert not simulators(), "what a worker has started ends with it"
+
+
+def simulators() -> list[psutil.Process]:
+    return [p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", str(SIMULATOR_SECONDS)]]
+
+
+@pytest.mark.slow
+def test_a_replacement_that_cannot_be_built_is_tried_again(tmp_path, capsys):
+    kwargs = {"marker": str(tmp_path / "marker")}
+    train(config(tmp_path / "run", env="tests.faults.troubles:HardToReplace", env_kwargs=kwargs, env_steps=6_000))
+    [segfault, first, second] = [event for event in events(tmp_path / "run") if event["event"] == "died"]
+    assert {first["component"], second["component"]} == {segfault["component"]}
+    assert "the port is taken" in first["reason"] and "the port is taken" in second["stacks"]
+    assert "could not be started again" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.slow
+def test_a_replacement_that_can_never_be_built_ends_the_run(tmp_path):
+    kwargs = {"marker": str(tmp_path / "marker")}
+    with pytest.raises(RunError, match=r"could not be started again \(.*the port is taken\), for the 2\. time"):
+        train(config(tmp_path / "run", env="tests.faults.troubles:HardToReplace", env_kwargs=kwargs, env_steps=10**7,
+                     max_restarts=1))  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["segfault", "exit", "sleep"])
+def test_an_environment_that_fails_in_the_final_evaluation_costs_the_score_alone(kind, tmp_path, capsys):
+    kwargs = {"trouble": kind}
+    result = train(config(tmp_path / "run", env="tests.faults.troubles:TroubleInTheEnd", env_kwargs=kwargs,
+                          env_steps=1_000, final_eval_episodes=2, hang_seconds=PATIENCE))  # fmt: skip
+    assert result.summary["stopped_by"] == "finished" and result.summary["evaluation"] is None
+    assert latest(tmp_path / "run").env_steps >= 1_000 and (tmp_path / "run" / "summary.json").exists()
+    told = " ".join(capsys.readouterr().out.split())
+    assert "warning: the final evaluation failed" in told and "warning: evaluator" in told
+    [died] = [event for event in events(tmp_path / "run") if event["event"] == "died"]
+    assert died["component"] == "evaluator" and not children("")
 
 
 @pytest.mark.parametrize("known", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["signed lock", "hang"])

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import faulthandler
 import gc
+import multiprocessing
 import os
 import signal
+import subprocess
 import time
 from typing import ClassVar
 
@@ -22,6 +25,16 @@ def sleep_for_ever() -> None:
     time.sleep(3600)
 
 
+def sleep_for_ever_beside_a_simulator() -> None:
+    subprocess.Popen(["sleep", str(SIMULATOR_SECONDS)])
+    sleep_for_ever()
+
+
+def wait_for_a_simulator() -> None:
+    """By a queue of multiprocessing's, as an environment may that talks to another process."""
+    multiprocessing.SimpleQueue().get()
+
+
 def stop_itself() -> None:
     os.kill(os.getpid(), signal.SIGSTOP)
 
@@ -34,8 +47,12 @@ def die_holding_a_lock() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+SIMULATOR_SECONDS = 3607
+"""By its argument the process that stands for a simulator is recognised."""
 TROUBLES = {
     "sleep": sleep_for_ever,
+    "simulator": sleep_for_ever_beside_a_simulator,
+    "queue": wait_for_a_simulator,
     "stop": stop_itself,
     "exit": lambda: os._exit(3),
     "segfault": faulthandler._sigsegv,
@@ -60,6 +77,31 @@ class Trouble(Slow):
                 pass
             else:
                 self._trouble()
+        return super().step(actions)
+
+
+class HardToReplace(Trouble):
+    """Segfaults once; then it cannot be built in rollout workers, twice, as while a dead one's port is still taken."""
+
+    def __init__(self, marker: str) -> None:
+        if psutil.Process().name().startswith("sf-rollout") and os.path.exists(marker):
+            for attempt in range(2):
+                with contextlib.suppress(FileExistsError):
+                    os.close(os.open(f"{marker}-{attempt}", os.O_CREAT | os.O_EXCL))
+                    raise OSError("the port is taken")
+        super().__init__("segfault", marker)
+
+
+class TroubleInTheEnd(Slow):
+    """The climbing game at a millisecond per step, which an evaluator cannot play."""
+
+    def __init__(self, trouble: str) -> None:
+        super().__init__()
+        self._trouble = TROUBLES[trouble]
+
+    def step(self, actions):
+        if psutil.Process().name().startswith("sf-evaluator"):
+            self._trouble()
         return super().step(actions)
 
 

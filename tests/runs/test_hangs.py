@@ -35,15 +35,22 @@ def test_time_in_which_nobody_looked_counts_for_nothing():
 
 def test_the_budget_is_for_deaths_that_follow_each_other():
     restarts = Restarts(budget=2)
-    assert restarts.after(100.0, now=0.0) == 0.0
-    assert restarts.after(100.0, now=100.0) == 0.0
-    assert restarts.after(100.0, now=WINDOW + 1.0) == 0.0  # the first is forgiven
-    assert restarts.after(100.0, now=WINDOW + 2.0) is None
+    assert restarts.after(100.0) == 0.0
+    assert restarts.after(100.0) == 0.0
+    assert restarts.after(WINDOW - 99.0) == 0.0  # the first is forgiven
+    assert restarts.after(1.0) is None
+
+
+def test_who_does_nothing_but_hang_uses_the_budget_up():
+    """However long it takes until that is noticed."""
+    restarts = Restarts(budget=10)
+    delays = [restarts.after(0.5) for _ in range(11)]
+    assert None not in delays[:10] and delays[10] is None
 
 
 def test_who_dies_young_again_and_again_is_replaced_ever_later():
     restarts = Restarts(budget=20)
-    delays = [restarts.after(SHORT_LIFE / 2, now=float(death)) for death in range(12)]
+    delays = [restarts.after(SHORT_LIFE / 2) for _ in range(12)]
     assert delays[:5] == [0.0, 0.5, 1.0, 2.0, 4.0] and delays[-1] == LONGEST_DELAY
-    assert restarts.after(2 * SHORT_LIFE, now=12.0) == 0.0
-    assert restarts.after(SHORT_LIFE / 2, now=13.0) == 0.0
+    assert restarts.after(2 * SHORT_LIFE) == 0.0
+    assert restarts.after(SHORT_LIFE / 2) == 0.0

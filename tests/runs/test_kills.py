@@ -17,7 +17,11 @@ import pytest
 from small import children, config, wait_for
 
 from sfmarl.errors import RunError
+from sfmarl.memory.plane import DataPlane
+from sfmarl.memory.queues import SharedQueue
 from sfmarl.run import runner
+from sfmarl.run.children import Children
+from sfmarl.run.plan import MOST_INFERENCE_WORKERS, MOST_WORKERS
 from sfmarl.run.runner import train
 from sfmarl.signals import Interrupted
 from sfmarl.storage.checkpoint import checkpoint_paths, latest
@@ -133,13 +137,17 @@ def _steps_recorded(run_dir):
     return (run_dir / "metrics.jsonl").exists() and (run_dir / "metrics.jsonl").stat().st_size
 
 
-def test_children_end_with_a_killed_parent(start_cli, tmp_path):
-    """kill -9 of the main process leaves no process and nothing in /dev/shm."""
+@pytest.mark.parametrize("stopped", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_children_end_with_a_killed_parent(stopped, start_cli, tmp_path):
+    """kill -9 of the main process leaves no process and nothing in /dev/shm, nor does a child that cannot answer."""
     before = set(os.listdir("/dev/shm"))
     process = start_cli(tmp_path / "run")
     wait_for(lambda: _steps_recorded(tmp_path / "run"))
     family = psutil.Process(process.pid).children(recursive=True)
     assert len([p for p in family if p.name().startswith("sf-")]) == 5
+    for child in family if stopped else ():
+        if child.name().startswith("sf-rollout"):
+            child.suspend()
     process.kill()
     process.communicate()
     wait_for(lambda: not [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE])
@@ -238,3 +246,15 @@ def test_a_script_without_main_guard_is_told(tmp_path):
     assert done.returncode == 1
     assert "__main__" in done.stderr
     assert "replaced" not in done.stdout
+
+
+def test_the_largest_run_has_no_more_queues_than_a_child_can_be_passed(tmp_path):
+    """Queues of as many workers as there may be."""
+    plan, _ = runner.check_run(config(tmp_path))
+    started = Children(plan, DataPlane.create(plan.plane), tmp_path)
+    queues = SharedQueue.several(MOST_WORKERS + MOST_INFERENCE_WORKERS)
+    started._handle.rollout_queues, started._handle.inference_queues = queues[2:], queues[:2]
+    child = started.spawn("evaluator", 0, first=True)
+    wait_for(lambda: started.listen(0.1, sentinels=True) or child.started)
+    started.end(0.0)
+    assert child.started

@@ -23,6 +23,7 @@ from sfmarl.memory.match_table import EMPTY
 from sfmarl.memory.plane import DataPlane
 from sfmarl.monitor.episodes import Episodes
 from sfmarl.run import league_report, validate
+from sfmarl.run.callbacks import CALLBACKS, Callback
 from sfmarl.run.league import League
 from sfmarl.run.runner import check_run, resume, train
 from sfmarl.storage import checkpoint
@@ -278,7 +279,7 @@ def test_an_exploiter_is_frozen_as_it_is_and_then_begins_anew(tmp_path):
     assert matches.probability[1].tolist() == [0, 0, 1, 0, 0], "the exploiter meets main as it is now"
     won = ((LIVE - 1, LIVE), (1, -1))
     league.episodes(played(league, *20 * [won]))
-    league.look(10_000)
+    assert league.look(10_000), "which is to be saved: until then a learner that dies would go on from before"
     assert [(e.meta.player, e.meta.role) for e in league.pool.entries] == [("exploiter", "main_exploiter")]
     assert league.pool.store.get(league.pool.addresses[0]).weights[0] == 11
     assert resets == [1]
@@ -299,6 +300,27 @@ def test_who_has_learned_nothing_since_is_not_frozen_again(tmp_path):
     league.look(440_000)
     assert [entry.meta.player for entry in league.pool.entries] == ["main", "exploiter", "exploiter"]
     assert resets == [1, 1]
+
+
+def test_who_begins_anew_begins_with_what_the_run_began_with(tmp_path, monkeypatch):
+    """From the run's own files: where the weights came from is gone. A checkpoint tells of it at once."""
+    few = {"roles": {"main": "league_exploiter"}, "snapshot_env_steps": 2000}
+    old = train(config(tmp_path / "old", mode="serial", num_workers=1, env_steps=3000)).run_dir
+    steps = []
+
+    class Gone(Callback):
+        def on_start(self, run):
+            shutil.rmtree(old, ignore_errors=True)
+
+        def on_checkpoint(self, path):
+            steps.append(path.name)
+
+    monkeypatch.setitem(CALLBACKS._values, "gone", Gone)
+    settings = {"league": few, "mode": "serial", "num_workers": 1, "env_steps": 40_000, "keep_checkpoints": 1}
+    run = train(config(tmp_path / "run", init_from=f"{old}:main", callbacks=("gone",), **settings))
+    first, newest = checkpoint.checkpoint_paths(run.run_dir)[-1], checkpoint.latest(run.run_dir)
+    assert first.name == "step-000000000000" and newest.env_steps >= 40_000
+    assert len(steps) > 2, "once for every new beginning"
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -12,8 +13,10 @@ from small import children, config
 import sfmarl
 from sfmarl.algorithms.ppo import Hyperparameters
 from sfmarl.envs.registry import load_spec
+from sfmarl.errors import RunError
 from sfmarl.monitor.metrics import describe
 from sfmarl.run.runner import TrainResult, resume, train
+from sfmarl.storage import checkpoint
 from sfmarl.storage.checkpoint import Checkpoint, checkpoint_paths, latest, read_best
 
 ENVELOPE = {"time", "wall_seconds", "env_steps", "agent_steps"}
@@ -199,6 +202,36 @@ def test_checkpoints_are_pruned_and_the_best_is_kept(tmp_path):
     assert best.checkpoint in kept and 2 <= len(kept) <= 3
     scores = [r["eval/return_team/agent"] for r in read_records(run_dir) if "eval/return_team/agent" in r]
     assert len(scores) >= 8 and best.score == max(scores)
+
+
+def test_an_evaluation_that_a_kill_cut_off_is_made_up_for(tmp_path, monkeypatch):
+    settings = {"eval_env_steps": 1000, "eval_episodes": 2, "env_steps": 3000, "mode": "serial"}
+    with monkeypatch.context() as patched:
+        patched.setattr("sfmarl.run.serial.evaluate_checkpoint", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            train(config(tmp_path / "run", **settings))
+    cut_off = latest(tmp_path / "run").env_steps
+    assert 1000 <= cut_off < 2000
+    resume(tmp_path / "run")
+    evaluated = [r["env_steps"] for r in read_records(tmp_path / "run") if "eval/return_team/agent" in r]
+    assert cut_off <= evaluated[0] < 2000 <= evaluated[1] < 3000
+
+
+def test_an_evaluation_waits_for_a_checkpoint_that_can_be_written(tmp_path, monkeypatch):
+    """Not for the next one that is due."""
+    commit, failed = checkpoint.commit, []
+
+    def full_once(tmp, state, teams):
+        if state["env_steps"] >= 1000 and not failed:
+            failed.append(state["env_steps"])
+            raise RunError("no space is left")
+        return commit(tmp, state, teams)
+
+    monkeypatch.setattr(checkpoint, "commit", full_once)
+    settings = {"eval_env_steps": 1000, "eval_episodes": 2, "env_steps": 2500, "mode": "serial"}
+    train(config(tmp_path / "run", checkpoint_seconds=0.01, **settings))
+    evaluated = [r["env_steps"] for r in read_records(tmp_path / "run") if "eval/return_team/agent" in r]
+    assert failed[0] < evaluated[0] < 2000 <= evaluated[1]
 
 
 @pytest.mark.parametrize(
