@@ -23,7 +23,7 @@ from sfmarl.results.table import format_table
 from sfmarl.run.runner import check_run, resume, train
 from sfmarl.statistics import Interval, mean_interval
 from sfmarl.storage.checkpoint import checkpoint_paths
-from sfmarl.storage.checkpoint_reader import NAME
+from sfmarl.storage.checkpoint_finder import order
 from sfmarl.storage.config_file import config_from_json, config_to_json, read_config
 from sfmarl.storage.durable import dump_json, replace_file
 from sfmarl.storage.lock import locked, make_run_dir
@@ -186,9 +186,8 @@ def _go_on(config: Config, seeds: list[int], overrides: dict[str, Any]) -> Serie
 def _finished(path: Path, overrides: dict[str, Any]) -> bool:
     """Whether a seed's run ended as its settings, with `overrides`, say it should."""
     summary = _read_summary(path)
-    newest = checkpoint_paths(path)[:1]
-    if summary is None or (newest and int(NAME.fullmatch(newest[0].name)[1]) < summary["env_steps"]):
-        return False  # not over, or the disk did not take the last checkpoint
+    if summary is None:
+        return False
     config = replace(read_config(path / "config.json", overrides.get("imports")), **overrides)
     match summary["stopped_by"]:
         case "stopped by wall_seconds":
@@ -196,7 +195,9 @@ def _finished(path: Path, overrides: dict[str, Any]) -> bool:
         case "stopped by stop_score":
             return config.stop_score is not None and summary["best"]["score"] >= config.stop_score
         case _:
-            return summary["env_steps"] >= config.env_steps
+            # the last checkpoint is asked for at the last env-step; a full disk may not have taken it
+            saved = [order(path)[0] for path in checkpoint_paths(path)[:1]]
+            return min([summary["env_steps"], *saved]) >= config.env_steps
 
 
 def _read_summary(path: Path) -> dict[str, Any] | None:

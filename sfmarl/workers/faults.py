@@ -7,7 +7,6 @@ counted in env-steps, so that a serial run does not depend on the clock.
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 import traceback
 from collections import deque
@@ -21,6 +20,7 @@ from sfmarl.envs.rebuild import RAISED
 from sfmarl.errors import EnvFault, RunError
 from sfmarl.memory.words import ROLLOUT_COUNTS
 from sfmarl.seeding import seed_for
+from sfmarl.storage.durable import append_text
 
 ENV_STEPS, ENV_FAULTS = ROLLOUT_COUNTS.index("env_steps"), ROLLOUT_COUNTS.index("env_faults")
 
@@ -94,17 +94,10 @@ class EnvFaults:
         when = time.strftime("%Y-%m-%d %H:%M:%S")
         text = "".join(traceback.format_exception(fault))
         try:
-            # one write, since other workers append as well; a traceback may hold lone surrogates
-            with open(self._path, "a", encoding="utf-8", errors="backslashreplace", opener=_in_place) as file:
-                file.write(f"{when} rollout worker {self._worker}, fault {self.total}\n{text}\n")
+            append_text(self._path, f"{when} rollout worker {self._worker}, fault {self.total}\n{text}\n")
         except OSError as error:
             return f" {self._path} cannot be written: {error.strerror}."
         return f" The traceback is in {self._path}."
-
-
-def _in_place(path: Path | str, flags: int) -> int:
-    """Open a file that no link leads to, as `storage.durable.open_in_place` does, a module beside this layer."""
-    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
 
 
 class SplitFaults:

@@ -144,6 +144,17 @@ def test_a_seed_whose_last_checkpoint_found_no_room_goes_on(finished, tmp_path, 
     assert continued == ["seed-2"]
 
 
+def test_a_seed_that_went_on_while_it_was_saved_is_finished(finished, tmp_path):
+    """As asynchronous runs do: more was done than the last checkpoint tells."""
+    run_dir = tmp_path / "run"
+    shutil.copytree(finished, run_dir)
+    for path in run_dir.glob("seed-*/summary.json"):
+        summary = json.loads(path.read_text())
+        path.write_text(json.dumps(summary | {"env_steps": summary["env_steps"] + 100}))
+    with pytest.raises(UsageError, match=r"seeds of .* are finished"):
+        resume_series(run_dir)
+
+
 def full(*args):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
