@@ -233,6 +233,7 @@ def _open_study(config: Config, prune: bool) -> optuna.Study:
     path = config.run_dir / STUDY
     begun = path.stat().st_size if path.exists() else 0
     try:
+        _drop_half_a_line(path)
         backend = optuna.storages.journal.JournalFileBackend(str(path))
         return optuna.create_study(
             storage=optuna.storages.JournalStorage(backend),
@@ -249,6 +250,12 @@ def _open_study(config: Config, prune: bool) -> optuna.Study:
         )
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UsageError(f"{path} cannot be used: {error}. Restore it from a copy of the directory.") from error
+
+
+def _drop_half_a_line(path: Path) -> None:
+    """Cut off what a full disk took of a last line: what is appended next would become part of it."""
+    if path.exists() and not (whole := path.read_bytes()).endswith(b"\n"):
+        os.truncate(path, whole.rfind(b"\n") + 1)
 
 
 def _summary_of(path: Path) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -181,6 +182,16 @@ def test_damaged_or_foreign_directories_are_refused(tmp_path, finished):
     (tmp_path / "sweep.json").write_text("{}")
     with pytest.raises(UsageError, match="cannot be read"):
         sweeps.resume_sweep(tmp_path)
+
+
+def test_half_a_line_that_a_full_disk_left_is_not_built_upon(finished, tmp_path):
+    run_dir = tmp_path / "s"
+    shutil.copytree(finished, run_dir)
+    with open(run_dir / "study.log", "ab") as file:
+        file.write((run_dir / "study.log").read_bytes()[:17])
+    for trials in ("4", "5"):
+        assert main(["resume", str(run_dir), "--trials", trials]) == 0
+    assert [row["state"] for row in table(run_dir)] == ["complete"] * 5
 
 
 def test_without_optuna_it_says_what_to_install(tmp_path, monkeypatch):
