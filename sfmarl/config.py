@@ -163,7 +163,8 @@ class Config:
     device_weights: bool = False
     """On a GPU: learners hand new weights to inference workers in its memory (CUDA IPC), not through the host's."""
     max_restarts: int = 10
-    """How often one component may be replaced within ten minutes, after it was killed or hung, before the run stops."""
+    """How often one component may be replaced within ten minutes of its work, after it was killed, hung or could not be
+    built again, before the run stops."""
     hang_seconds: float = 60.0
     """A process that made no pass of its loop for so long is killed and replaced (five times as long while it starts);
     0 = never. It must be more than an environment's slowest step or reset and a learner's longest update take."""

@@ -53,7 +53,7 @@ def raised() -> Iterator[None]:
     an exception in the middle of one for a module that is missing, or abort.
     """
     waiting = reminded = False
-    raised_at = -math.inf
+    asked_at = -math.inf
 
     def remind(number: int) -> None:
         nonlocal reminded
@@ -62,13 +62,16 @@ def raised() -> Iterator[None]:
         _thread.interrupt_main(number)
 
     def on_signal(number: int, frame: FrameType | None) -> None:
-        nonlocal waiting, reminded, raised_at
+        nonlocal waiting, reminded, asked_at
         again, reminded = reminded, False
+        if not again:
+            if time.monotonic() - asked_at <= ECHO_SECONDS:
+                return
+            asked_at = time.monotonic()
         if _importing(frame) and (again or not waiting):
             waiting = True
             threading.Thread(target=remind, args=(number,), name="signal", daemon=True).start()
-        elif time.monotonic() - raised_at > ECHO_SECONDS:
-            raised_at = time.monotonic()
+        else:
             raise Interrupted(number)
 
     try:

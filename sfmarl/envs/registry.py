@@ -108,6 +108,7 @@ def make_envs(
     render_mode: str | None = None,
     found: Probe | None = None,
     rebuilder: Rebuilder | None = None,
+    built: Callable[[], object] | None = None,
 ) -> VectorEnv | TurnVectorEnv | list[TurnEnv]:
     """Return `num_envs` copies of the environment of `config` as the data plane steps them.
 
@@ -115,8 +116,8 @@ def make_envs(
     first reset of copy e, later resets continue its own random stream. Agents take turns in other environments: a list
     of TurnEnvs, whose first resets the caller gives their seeds. `render_mode` goes to the constructor; `found` is what
     `probe_env` said, if somebody has asked it before. With a `rebuilder` environments that fail are replaced
-    (`Rebuilt`, `RebuiltTurns`), without it they raise. Raises UsageError like `load_spec`, RunError when a further copy
-    cannot be built.
+    (`Rebuilt`, `RebuiltTurns`), without it they raise. `built` is called after every single copy. Raises UsageError
+    like `load_spec`, RunError when a further copy cannot be built.
     """
     if len(seeds) != num_envs:
         raise ValueError(f"{num_envs} envs need as many seeds, got {len(seeds)}")
@@ -135,7 +136,7 @@ def make_envs(
     if config.league is not None and found.codecs:
         wanted = with_outcome(wanted)
     infos = EpisodeInfos(wanted, found.spec, num_envs) if wanted else None
-    envs = _copies(factory, config, num_envs, render_mode)
+    envs = _copies(factory, config, num_envs, render_mode, built)
     rebuild: Rebuild | None = None
     if rebuilder is not None:
         kwargs = _kwargs(config, render_mode)
@@ -179,12 +180,16 @@ def _close(config: Config, env: Any) -> None:
         raise UsageError(f"{config.env} failed in close(): {error!r}") from error
 
 
-def _copies(factory: Factory, config: Config, num_envs: int, render_mode: str | None) -> list[Any]:
+def _copies(
+    factory: Factory, config: Config, num_envs: int, render_mode: str | None, built: Callable[[], object] | None
+) -> list[Any]:
     kwargs = _kwargs(config, render_mode)
     envs: list[Any] = []
     try:
         for _ in range(num_envs):
             envs.append(factory.make(kwargs, RunError, config.frame_stack))
+            if built is not None:
+                built()
     except BaseException:
         for env in envs:
             with contextlib.suppress(*RAISED):

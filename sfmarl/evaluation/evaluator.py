@@ -52,8 +52,9 @@ class Evaluator:
     ) -> None:
         """Build the environments of `config`, with `render_mode` if given; `players` says who acts for each team.
 
-        `stop` is asked before every step; True ends the evaluation.
-        Raises UsageError for an environment that cannot be built, a missing player, or fewer than one episode.
+        `stop` is asked after every copy that is built and before every step; True ends the evaluation.
+        Raises Stopped when it does, UsageError for an environment that cannot be built, a missing player, or fewer than
+        one episode.
         """
         if episodes < 1:
             raise UsageError(f"episodes = {episodes}: an evaluation needs at least one.")
@@ -61,7 +62,7 @@ class Evaluator:
         seeds = [seed_for(seed, "evaluate", e) for e in range(count)]
         self._config, self._stop = config, stop
         self._seed, self._greedy, self._max_steps = seed, greedy, max_episode_steps
-        envs = make_envs(config, count, seeds, render_mode)
+        envs = make_envs(config, count, seeds, render_mode, built=self._ask)
         self._arena: Arena
         if isinstance(envs, list):
             self._arena = TurnArena(envs, seeds)
@@ -79,6 +80,10 @@ class Evaluator:
         self._age = np.zeros(count, np.int64)
         self._arena.reset(np.arange(count))
 
+    def _ask(self) -> None:
+        if self._stop is not None and self._stop():
+            raise Stopped(f"the evaluation of {self._config.env} was stopped")
+
     @property
     def done(self) -> bool:
         """Whether all episodes are played."""
@@ -91,8 +96,7 @@ class Evaluator:
         """
         if self.done:
             return False
-        if self._stop is not None and self._stop():
-            raise Stopped(f"the evaluation of {self.spec.env} was stopped")
+        self._ask()
         running = self._left > 0
         ended = self._arena.step(running, self._greedy)
         self._age += running

@@ -11,12 +11,13 @@ A trial whose periodic evaluation falls below the median of the earlier trials' 
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import math
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -129,7 +130,7 @@ class _Sweep:
         for unfinished in self._study.get_trials(states=(optuna.trial.TrialState.RUNNING,)):
             self._finish(unfinished)
         while len(self._study.trials) < total:
-            with required(self._run_dir / STUDY):
+            with required(self._run_dir / STUDY), self._appended():
                 trial = self._study.ask()
                 values = {dimension.name: dimension.suggest(trial) for dimension in self._dimensions}
             self._attempt(trial.number, values, trial)
@@ -185,15 +186,24 @@ class _Sweep:
             # trials are evaluated at slightly different env-steps: it is the number of the evaluation that compares
             nonlocal number
             number = max(number + 1, env_steps // self._config.eval_env_steps)
-            with wanted(self._run_dir / STUDY):
+            with wanted(self._run_dir / STUDY), self._appended():
                 trial.report(score, number)
             return "pruned by the sweep" if trial.should_prune() else None
 
         return judge
 
     def _tell(self, number: int, score: float | None = None, state: optuna.trial.TrialState | None = None) -> None:
-        with required(self._run_dir / STUDY):
+        with required(self._run_dir / STUDY), self._appended():
             self._study.tell(number, score, state)
+
+    @contextlib.contextmanager
+    def _appended(self) -> Iterator[None]:
+        """Have lines of the study whole or absent."""
+        try:
+            yield
+        except OSError:
+            _drop_half_a_line(self._run_dir / STUDY)
+            raise
 
     def _give_up_if_hopeless(self) -> None:
         states = [trial.state.name for trial in self._study.trials]

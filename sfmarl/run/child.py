@@ -35,8 +35,8 @@ class Child:
     """`time.monotonic()` when it was started."""
     first: bool
     """Nobody had its part before it."""
-    started: bool = False
-    """It has built its component."""
+    started_at: float = math.inf
+    """`time.monotonic()` when it had built its component."""
     killed_for: str = ""
     """Why the main process killed it; empty if it did not."""
     killed_at: float = math.inf
@@ -52,6 +52,15 @@ class Child:
         if self.role in ("rollout", "inference"):
             return f"{self.role} worker {self.index}"
         return self.role if self.index == 0 else f"{self.role} {self.index}"
+
+    @property
+    def started(self) -> bool:
+        """It has built its component."""
+        return self.started_at < math.inf
+
+    def worked(self, now: float) -> float:
+        """Seconds it had worked by `now`, when it was found dead: neither building nor standing still is work."""
+        return max(0.0, now - self.started_at - self.stood_still)
 
     @property
     def reason(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing.process
 import os
 import pickle
 import time
@@ -115,7 +116,7 @@ class Children:
                         child.failure = payload
                     continue
                 if kind == "started":
-                    child.started = True
+                    child.started_at = time.monotonic()
                 self.messages.append(Message(child.role, child.index, kind, payload))
         except (EOFError, OSError):
             pass  # it ended: the sentinel says the rest
@@ -127,7 +128,8 @@ class Children:
 
     def remove(self, child: Child) -> None:
         """Strike out a child that has ended, or does not end although it was killed."""
-        child.join()
+        if not child.join():
+            multiprocessing.process._children.discard(child.process)  # or Python waits for it for ever when it exits
         child.pipe.close()
         del self.running[child.role, child.index]
 

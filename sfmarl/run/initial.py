@@ -73,10 +73,12 @@ def read_initial(plan: RunPlan, warn: Callable[[str], None] | None = None) -> In
 
 
 def first_state(plan: RunPlan, policy: int) -> dict[str, Any]:
-    """Return the state (Algorithm.state_dict) that a policy began its run with. Raises RunError like `Checkpoint`."""
+    """Return the state (Algorithm.state_dict) that a policy began its run with. Raises like `read_initial`."""
     spec, learns = plan.policies[policy], plan.learning[policy]
     if plan.config.init_from:
         first = checkpoint.path_of(plan.config.run_dir, 0)  # a league keeps it
+        if not first.is_dir():
+            return read_initial(plan).algorithms[policy].state_dict()
         return Checkpoint(first).read_policy(spec.name).algorithm_state
     seed = seed_for(plan.config.seed, "learner", policy)
     return get_algorithm(learns.algo).cls(spec, learns.hp, torch.device("cpu"), seed).state_dict()

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sfmarl.errors import RunError
+from sfmarl.errors import RunError, UserCodeError
 from sfmarl.evaluation.result import Evaluation
 from sfmarl.monitor.recorder import Recorder
 from sfmarl.run.callbacks import Callbacks
@@ -169,20 +169,20 @@ class Keeper:
         `pump` handles the crew's messages once.
         """
         self._save()
-        self._wait_for_save(pump, time.monotonic() + SAVE_SECONDS, stop)
+        self._wait_for_save(pump, stop)
 
     def save_last(self, pump: Callable[[], None]) -> None:
         """Write a checkpoint and wait for it, no matter what is scheduled: training is over."""
-        deadline = time.monotonic() + SAVE_SECONDS
-        self._wait_for_save(pump, deadline)
+        self._wait_for_save(pump)
         self._goes_on = self._evaluate_saved = False
         self._save()
-        self._wait_for_save(pump, deadline)
+        self._wait_for_save(pump)
 
     def _warn_unsaved(self, why: str) -> None:
         self._warn(f"{why} Training goes on." if self._goes_on else why)
 
-    def _wait_for_save(self, pump: Callable[[], None], deadline: float, stop: Callable[[], bool] | None = None) -> None:
+    def _wait_for_save(self, pump: Callable[[], None], stop: Callable[[], bool] | None = None) -> None:
+        deadline = time.monotonic() + SAVE_SECONDS
         while self._saving is not None and time.monotonic() < deadline:
             if stop is not None and stop():
                 return
@@ -251,6 +251,8 @@ class Keeper:
         try:
             while self._final is None and not stop():
                 listen()
+        except UserCodeError:
+            raise
         except RunError as error:
             self._warn(f"the final evaluation failed: {error}")
             return None

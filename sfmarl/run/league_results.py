@@ -114,4 +114,4 @@ class Results:
         self.elo.load_state_dict(state["elo"])
         self.quality.load_state_dict(state["quality"])
         self.matches.update(state["matches"])
-        self._states_outcomes = bool(state["states_outcomes"])
+        self._states_outcomes = bool(state.get("states_outcomes"))

@@ -12,10 +12,13 @@ from sfmarl.run.child import Child
 UNSIGNED_SECONDS = 0.2
 """A lock that stays taken for so long and bears no name was taken by somebody who died before signing it."""
 
+_QUEUES = queues_module.__file__.encode("ascii", "backslashreplace").decode()
+"""As faulthandler writes it."""
+
 
 def left_locked(child: Child, queues: Iterable[SharedQueue]) -> bool:
     """Whether a user of `queues` that was killed left one locked: it signed the lock, or hung waiting for it."""
-    if child.killed_for and queues_module.__file__ in child.dump.read():
+    if child.killed_for and _QUEUES in child.dump.read():
         return True
     return any(_holds(queue, child.process.pid) for queue in queues)
 

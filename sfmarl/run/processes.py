@@ -125,13 +125,15 @@ def end_with_parent(lingers: bool = False) -> None:
     sentinel, fork_server = parent_process().sentinel, os.getppid()
 
     def watch() -> None:
-        connection.wait([sentinel])
-        kill_all(descendants(os.getpid()))
-        if lingers:
-            time.sleep(LINGER_SECONDS)
-            if os.getppid() == fork_server:  # or it was killed, and our parent is anybody's
-                kill_all(descendants(fork_server))
-        os._exit(1)
+        try:
+            connection.wait([sentinel])
+            kill_all(descendants(os.getpid()))
+            if lingers:
+                time.sleep(LINGER_SECONDS)
+                if os.getppid() == fork_server:  # or it was killed, and our parent is anybody's
+                    kill_all(descendants(fork_server))
+        finally:
+            os._exit(1)
 
     threading.Thread(target=watch, name="parent-watch", daemon=True).start()
 

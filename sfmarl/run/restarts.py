@@ -11,7 +11,7 @@ FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0
 
 
 class Restarts:
-    """The deaths of one component, by the time it has worked: what hung or waited to be replaced did not live."""
+    """The deaths of one component, by the time it has worked: what was being built, hung or waited did not live."""
 
     def __init__(self, budget: int) -> None:
         """At most `budget` replacements within WINDOW seconds of life."""

@@ -18,6 +18,7 @@ inference workers are replaced, with new queues; learners use none and go on.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -160,7 +161,7 @@ class Supervisor:
             )
             raise self._fail(f"{child.name} {reason} before it could start.{where}{unguarded}")
         restarts = self._restarts[component]
-        delay = restarts.after(max(0.0, life - child.stood_still))
+        delay = restarts.after(child.worked(now))
         if delay is None:
             unexplained = (
                 " Look for an out-of-memory killer (dmesg) or a crashing native library in the environment."
@@ -279,6 +280,11 @@ class Supervisor:
         """End every process but the evaluator and return what they still had to say."""
         self._words.stop()
         self.children.end(STOP_SECONDS, but="evaluator")
+        # training is saved: what else its processes failed of in the end is of no consequence
+        self.children.failures.clear()
+        if ("evaluator", 0) not in self.children.running:
+            with contextlib.suppress(RunError):
+                self._spawn("evaluator", 0)
         return self.children.take_messages()
 
     def stop(self, at_once: bool) -> list[Message]:

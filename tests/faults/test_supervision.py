@@ -10,9 +10,12 @@ from functools import partial
 import psutil
 import pytest
 
-from sfmarl.errors import RunError
+from sfmarl.errors import OutcomeError, RunError
 from sfmarl.monitor.system import SystemSampler
+from sfmarl.run.children import Children
+from sfmarl.run.processes import Failure
 from sfmarl.run.runner import train
+from sfmarl.run.supervisor import Supervisor
 from sfmarl.storage.checkpoint import latest
 from tests.faults.troubles import SIMULATOR_SECONDS
 from tests.runs.small import children, config, wait_for
@@ -92,6 +95,40 @@ def test_an_environment_that_fails_in_the_final_evaluation_costs_the_score_alone
     assert "warning: the final evaluation failed" in told and "warning: evaluator" in told
     [died] = [event for event in events(tmp_path / "run") if event["event"] == "died"]
     assert died["component"] == "evaluator" and not children("")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("late", ["failure", "death"])
+def test_what_happens_while_training_ends_does_not_cost_the_score(late, tmp_path, monkeypatch):
+    """A worker that fails when all is saved; an evaluator that has just died."""
+    end, stop_training = Children.end, Supervisor.stop_training
+
+    def failing(children, patience, but=None):
+        worker = children.running["rollout", 0] if but else None
+        end(children, patience, but)
+        if worker:
+            children.failures.append((worker, Failure("too late", "", "", OutcomeError, 0.0)))
+
+    def without_evaluator(supervisor):
+        evaluator = supervisor.children.running["evaluator", 0]
+        evaluator.kill()
+        supervisor.children.remove(evaluator)
+        return stop_training(supervisor)
+
+    if late == "failure":
+        monkeypatch.setattr(Children, "end", failing)
+    else:
+        monkeypatch.setattr(Supervisor, "stop_training", without_evaluator)
+    result = train(config(tmp_path / "run", env_steps=1_000, final_eval_episodes=2))
+    assert result.summary["evaluation"]["episodes"] == 2
+
+
+@pytest.mark.slow
+def test_an_evaluator_has_the_patience_of_one_copy_for_each_that_it_builds(tmp_path):
+    result = train(config(tmp_path / "run", env="tests.faults.troubles:SlowToBuild", env_steps=100, num_workers=1,
+                          num_envs_per_worker=1, num_splits=1, final_eval_episodes=16, hang_seconds=2.0))  # fmt: skip
+    assert result.summary["evaluation"]["episodes"] == 16
+    assert not [event for event in events(tmp_path / "run") if event["event"] == "died"]
 
 
 @pytest.mark.parametrize("known", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["signed lock", "hang"])

@@ -114,6 +114,15 @@ class NeverBuilt(MatrixGame):
         super().__init__(PAYOFF)
 
 
+class SlowToBuild(MatrixGame):
+    """Its construction takes a quarter of a second in an evaluator."""
+
+    def __init__(self) -> None:
+        if psutil.Process().name().startswith("sf-evaluator"):
+            time.sleep(0.25)
+        super().__init__(PAYOFF)
+
+
 class Crawling(MatrixGame):
     """The climbing game, each of whose steps takes `seconds` in a rollout worker."""
 

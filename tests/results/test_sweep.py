@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -192,6 +193,21 @@ def test_half_a_line_that_a_full_disk_left_is_not_built_upon(finished, tmp_path)
     for trials in ("4", "5"):
         assert main(["resume", str(run_dir), "--trials", trials]) == 0
     assert [row["state"] for row in table(run_dir)] == ["complete"] * 5
+
+
+def test_a_line_of_the_study_is_whole_or_absent(tmp_path):
+    """Also in the sitting in which the disk is full for a moment."""
+    (tmp_path / "study.log").write_text('{"a": 1}\n')
+
+    def append():
+        with sweeps._Sweep._appended(SimpleNamespace(_run_dir=tmp_path)):
+            with open(tmp_path / "study.log", "a") as file:
+                file.write('{"b"')
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        append()
+    assert (tmp_path / "study.log").read_text() == '{"a": 1}\n'
 
 
 def test_without_optuna_it_says_what_to_install(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sfmarl.run.child import Child
 from sfmarl.run.hangs import LONGEST_LOOK, HangWatch
 from sfmarl.run.restarts import LONGEST_DELAY, SHORT_LIFE, WINDOW, Restarts
 
@@ -39,6 +40,15 @@ def test_the_budget_is_for_deaths_that_follow_each_other():
     assert restarts.after(100.0) == 0.0
     assert restarts.after(WINDOW - 99.0) == 0.0  # the first is forgiven
     assert restarts.after(1.0) is None
+
+
+def test_neither_building_nor_standing_still_is_work():
+    child = Child("rollout", 0, None, None, None, born=0.0, first=False)
+    assert child.worked(100.0) == 0.0 and not child.started
+    child.started_at, child.stood_still = 10.0, 60.0
+    assert child.worked(100.0) == 30.0
+    child.stood_still = 95.0
+    assert child.worked(100.0) == 0.0
 
 
 def test_who_does_nothing_but_hang_uses_the_budget_up():
