@@ -11,6 +11,7 @@ from small import children, config
 from sfmarl.errors import RunError, UsageError
 from sfmarl.run.runner import resume, train
 from sfmarl.storage.checkpoint import checkpoint_paths, latest
+from tests.runs.small import RaisesAtThird
 
 
 def test_env_that_raises_at_construction_starts_nothing(tmp_path):
@@ -98,6 +99,7 @@ def test_a_finished_run_is_not_resumed(tmp_path):
 
 def test_a_run_that_dies_before_it_learns_says_only_that(tmp_path, capsys):
     """There is nothing to save, and training does not go on."""
+    RaisesAtThird.copies.clear()
     settings = {"env": "tests.runs.small:RaisesAtThird", "mode": "serial", "num_workers": 1, "quiet": False}
     with pytest.raises(RunError, match="no licence"):
         train(config(tmp_path / "run", **settings))

@@ -13,6 +13,7 @@ from sfmarl.envs.registry import load_spec
 from sfmarl.errors import RunError
 from sfmarl.tuning import probe
 from sfmarl.tuning.probe import learner_thread_counts, measure, measure_sizes
+from tests.runs.small import RaisesAtThird
 
 
 def settings(env, **changes) -> Config:
@@ -80,6 +81,7 @@ def test_measuring_happens_in_a_process_of_its_own():
     figures = measure(config, load_spec(config), 1.5)
     assert figures.agents == 2.0 and figures.learn[1][0](64) > 0
     assert 0 < figures.wake_seconds < 1 and figures.to_json()["cores"] == figures.cores
+    RaisesAtThird.copies.clear()
     broken = settings("tests.runs.small:RaisesAtThird")
     with pytest.raises(RunError, match="no licence for a third simulator"):
         measure(broken, load_spec(broken), 2.0)
