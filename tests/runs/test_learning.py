@@ -47,7 +47,7 @@ def test_every_preset_solves_the_penalty_game(algo, mode, tmp_path):
         ("lstm", "serial", 5e-3, 30_000),
         ("gru", "sync", 5e-3, 30_000),
         ("gru", "async", 3e-3, 60_000),
-        ("lstm", "async", 5e-3, 120_000),
+        ("lstm", "async", 3e-3, 120_000),
     ],
 )
 def test_memory_is_learned(rnn, mode, lr, env_steps, tmp_path):
