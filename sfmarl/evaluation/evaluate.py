@@ -49,8 +49,8 @@ def evaluate(
 
     With `random_baseline` as many episodes are played from the same seeds in which the teams that learn act at random;
     frozen policies and scripts play on.
-    `stop` is asked before every step; once it returns True the environments are closed and Stopped is raised.
-    Raises UsageError and RunError like `Evaluator`.
+    `stop` is asked after every copy that is built and before every step; once it returns True the environments are
+    closed and Stopped is raised. Raises UsageError and RunError like `Evaluator`.
     """
     evaluator = Evaluator(config, players, episodes, seed, greedy, stop=stop)
     baseline = None
