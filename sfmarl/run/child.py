@@ -14,7 +14,8 @@ from multiprocessing.connection import Connection
 import psutil
 
 from sfmarl.run.descendants import descendants, kill_all
-from sfmarl.run.processes import Failure, Role
+from sfmarl.run.part import Role
+from sfmarl.run.processes import Failure
 from sfmarl.run.stack_dump import StackDump
 
 JOIN_SECONDS = 10.0

@@ -15,9 +15,11 @@ from sfmarl.memory.plane import DataPlane
 from sfmarl.memory.queues import SharedQueue
 from sfmarl.run.child import Child
 from sfmarl.run.crew import Message
+from sfmarl.run.descendants import Families
 from sfmarl.run.fork_server import fork_server
+from sfmarl.run.part import Handle, Role
 from sfmarl.run.plan import RunPlan
-from sfmarl.run.processes import Failure, Handle, Role, child_main
+from sfmarl.run.processes import Failure, child_main
 from sfmarl.run.stack_dump import StackDump
 
 STOP_SECONDS = 10.0
@@ -47,6 +49,7 @@ class Children:
         """Exceptions that ended processes, in the order in which they were read."""
         self.messages: list[Message] = []
         """What was said."""
+        self._families = Families()
         self._handle = Handle(
             imports=plan.config.imports,
             sealed_plan=pickle.dumps(plan),
@@ -102,6 +105,8 @@ class Children:
                 self.receive(children[ready])
         for child in dead:
             self.receive(child)
+        changed = any(message.kind == "started" for message in self.messages)
+        self._families.look([child.process.pid for child in self.running.values()], time.monotonic(), changed)
         return dead
 
     def receive(self, child: Child) -> None:
@@ -126,10 +131,15 @@ class Children:
         messages, self.messages = self.messages, []
         return messages
 
-    def remove(self, child: Child) -> None:
-        """Strike out a child that has ended, or does not end although it was killed."""
+    def remove(self, child: Child, asked: bool = False) -> None:
+        """Strike out a child that has ended, or does not end although it was killed.
+
+        What it had started is killed, unless it was `asked` to end and did.
+        """
         if not child.join():
             multiprocessing.process._children.discard(child.process)  # or Python waits for it for ever when it exits
+        if not asked or child.process.exitcode != 0:
+            self._families.kill(child.process.pid)
         child.pipe.close()
         del self.running[child.role, child.index]
 
@@ -165,4 +175,4 @@ class Children:
             for child in ending:
                 child.join()
                 self.receive(child)
-                self.remove(child)
+                self.remove(child, asked=True)

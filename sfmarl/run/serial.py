@@ -13,10 +13,10 @@ from sfmarl.evaluation.evaluator import Stopped
 from sfmarl.memory.plane import DataPlane
 from sfmarl.memory.queues import LocalQueue
 from sfmarl.run.build import build_inference, build_learner, build_rollout
+from sfmarl.run.components import save_policy
 from sfmarl.run.crew import Message
 from sfmarl.run.initial import first_state
 from sfmarl.run.plan import RunPlan
-from sfmarl.run.processes import save_policy
 from sfmarl.run.run_state import restored
 from sfmarl.storage import checkpoint
 from sfmarl.threads import use_threads

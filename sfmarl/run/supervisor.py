@@ -34,8 +34,8 @@ from sfmarl.run.children import STOP_SECONDS, Children
 from sfmarl.run.crew import Message
 from sfmarl.run.hangs import HangWatch
 from sfmarl.run.left_locks import left_locked
+from sfmarl.run.part import Role
 from sfmarl.run.plan import RunPlan
-from sfmarl.run.processes import Role
 from sfmarl.run.restarts import Restarts
 from sfmarl.storage.durable import append_text, write_text
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import signal
 import threading
@@ -63,6 +64,26 @@ def test_a_worker_that_an_environment_brings_down_is_replaced(kind, reason, stac
 
 def simulators() -> list[psutil.Process]:
     return [p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", str(SIMULATOR_SECONDS)]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["exit", "segfault"])
+def test_what_a_worker_had_started_when_it_died_is_ended(kind, tmp_path):
+    settings = trouble(tmp_path, kind)
+    train(dataclasses.replace(settings, env="tests.faults.troubles:WithASimulator"))
+    assert [event["event"] for event in events(tmp_path / "run")].count("died") == 1
+    assert not simulators(), "those of the dead one; the others were closed"
+
+
+@pytest.mark.slow
+def test_a_worker_that_fails_closes_its_environments_and_ends_what_they_leave(tmp_path):
+    kwargs = {"trouble": "raise", "marker": str(tmp_path / "marker"), "listens": False}
+    with pytest.raises(RunError, match="the simulator does not answer"):
+        train(config(tmp_path / "run", env="tests.faults.troubles:WithASimulator", env_kwargs=kwargs,
+                     env_steps=10**7, num_workers=1, max_env_faults=0))  # fmt: skip
+    built, closed = ((tmp_path / f"marker-{what}").read_text().split() for what in ("built", "closed"))
+    assert len(built) >= 4 and sorted(closed) == sorted(built)
+    assert not simulators()
 
 
 @pytest.mark.slow

@@ -30,6 +30,10 @@ def sleep_for_ever_beside_a_simulator() -> None:
     sleep_for_ever()
 
 
+def fail() -> None:
+    raise OSError("the simulator does not answer")
+
+
 def wait_for_a_simulator() -> None:
     """By a queue of multiprocessing's, as an environment may that talks to another process."""
     multiprocessing.SimpleQueue().get()
@@ -57,6 +61,7 @@ TROUBLES = {
     "exit": lambda: os._exit(3),
     "segfault": faulthandler._sigsegv,
     "lock": die_holding_a_lock,
+    "raise": fail,
 }
 
 
@@ -78,6 +83,29 @@ class Trouble(Slow):
             else:
                 self._trouble()
         return super().step(actions)
+
+
+class WithASimulator(Trouble):
+    """Has a simulator from the beginning in rollout workers; closing the environment ends it, if it `listens`."""
+
+    def __init__(self, trouble: str, marker: str, listens: bool = True) -> None:
+        super().__init__(trouble, marker)
+        self._listens, self._simulator = listens, None
+        if psutil.Process().name().startswith("sf-rollout"):
+            self._simulator = subprocess.Popen(["sleep", str(SIMULATOR_SECONDS)])
+            self._note("built")
+
+    def _note(self, what: str) -> None:
+        with open(f"{self._marker}-{what}", "a") as notes:
+            notes.write(f"{self._simulator.pid}\n")
+
+    def close(self) -> None:
+        super().close()
+        if self._simulator:
+            self._note("closed")
+            if self._listens:
+                self._simulator.kill()
+                self._simulator.wait()
 
 
 class HardToReplace(Trouble):
