@@ -19,7 +19,7 @@ DRAINED_SECONDS = 0.01
 
 
 def _rollout(part: Part) -> None:
-    from sfmarl.run.build import build_acting_rollout, build_rollout
+    from sfmarl.run.build_rollout import build_acting_rollout, build_rollout
 
     use_threads(1)
     handle, plan, words, index = part.handle, part.handle.plan, part.words, part.index

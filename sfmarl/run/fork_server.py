@@ -14,7 +14,7 @@ PRELOAD = (
     "torch",
     "numpy",
     "gymnasium",
-    "sfmarl.run.build",
+    "sfmarl.run.build_rollout",
     "sfmarl.evaluation.evaluate",
     "sfmarl.storage.checkpoint",
 )

@@ -12,7 +12,8 @@ from sfmarl.evaluation.evaluate import evaluate_checkpoint
 from sfmarl.evaluation.evaluator import Stopped
 from sfmarl.memory.plane import DataPlane
 from sfmarl.memory.queues import LocalQueue
-from sfmarl.run.build import build_inference, build_learner, build_rollout
+from sfmarl.run.build import build_inference, build_learner
+from sfmarl.run.build_rollout import build_rollout
 from sfmarl.run.components import save_policy
 from sfmarl.run.crew import Message
 from sfmarl.run.initial import first_state
@@ -61,17 +62,9 @@ class SerialCrew:
             build_inference(plan, plane, index, requests[index], dict(enumerate(inboxes)))
             for index in range(spec.inference_workers)
         ]
-        self._rollout = [
-            build_rollout(
-                plan,
-                plane,
-                index,
-                inboxes[index],
-                requests[index % spec.inference_workers],
-                self._report("rollout", index),
-            )
-            for index in range(spec.workers)
-        ]
+        for index in range(spec.workers):  # one by one: if one cannot be built, those before it are closed
+            request, report = requests[index % spec.inference_workers], self._report("rollout", index)
+            self._rollout.append(build_rollout(plan, plane, index, inboxes[index], request, report))
         if saved:
             with restored(saved, "generators in run.json"):
                 self._restore_generators(saved.run_state.get("generators", {}))

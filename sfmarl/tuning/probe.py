@@ -27,7 +27,8 @@ from sfmarl.config import Config
 from sfmarl.errors import RunError, SfmarlError
 from sfmarl.memory.plane import DataPlane
 from sfmarl.memory.queues import LocalQueue
-from sfmarl.run.build import build_inference, build_learner, build_rollout, publish_frozen
+from sfmarl.run.build import build_inference, build_learner, publish_frozen
+from sfmarl.run.build_rollout import build_rollout
 from sfmarl.run.fork_server import fork_server
 from sfmarl.run.plan import RunPlan, make_plan
 from sfmarl.run.processes import end_with_parent

@@ -73,6 +73,21 @@ class RaisesAtThird(MatrixGame):
         super().__init__(PAYOFF)
 
 
+class Licensed(MatrixGame):
+    """Seven copies may be open at a time."""
+
+    open: ClassVar[set[MatrixGame]] = set()
+
+    def __init__(self) -> None:
+        if len(self.open) == 7:
+            raise OSError("no licence for an eighth simulator")
+        super().__init__(PAYOFF)
+        self.open.add(self)
+
+    def close(self) -> None:
+        self.open.discard(self)
+
+
 class Rivals(MatrixGame):
     """What one agent earns the other one pays."""
 

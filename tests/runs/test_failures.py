@@ -11,7 +11,7 @@ from small import children, config
 from sfmarl.errors import RunError, UsageError
 from sfmarl.run.runner import resume, train
 from sfmarl.storage.checkpoint import checkpoint_paths, latest
-from tests.runs.small import RaisesAtThird
+from tests.runs.small import Licensed, RaisesAtThird
 
 
 def test_env_that_raises_at_construction_starts_nothing(tmp_path):
@@ -35,6 +35,12 @@ def test_env_that_cannot_be_built_in_a_worker(tmp_path):
     with pytest.raises(RunError, match=r"rollout worker \d failed: .*no licence for a third simulator"):
         train(config(tmp_path / "run", env="tests.runs.small:RaisesInWorkers"))
     assert not children("")
+
+
+def test_what_was_built_is_closed_when_the_next_cannot_be(tmp_path):
+    with pytest.raises(RunError, match="no licence for an eighth simulator"):
+        train(config(tmp_path / "run", env="tests.runs.small:Licensed", mode="serial", num_envs_per_worker=4))
+    assert not Licensed.open
 
 
 def test_existing_run_directory_is_not_touched(tmp_path):

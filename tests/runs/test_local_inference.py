@@ -11,7 +11,7 @@ from small import children, config, wait_for
 
 from sfmarl.envs.registry import load_spec
 from sfmarl.memory.plane import DataPlane
-from sfmarl.run.build import build_acting_rollout
+from sfmarl.run.build_rollout import build_acting_rollout
 from sfmarl.run.plan import make_plan
 from sfmarl.run.runner import train
 from sfmarl.storage.checkpoint import latest
