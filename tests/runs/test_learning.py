@@ -39,12 +39,27 @@ def test_every_preset_solves_the_penalty_game(algo, mode, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("rnn", "mode"), [("gru", "serial"), ("lstm", "serial"), ("gru", "sync")])
-def test_memory_is_learned(rnn, mode, tmp_path):
-    """Without memory nobody is right more often than by chance (see `Recall`); with it everybody always is."""
-    hp = Hyperparameters(**MEMORY, actor_rnn=rnn, critic_rnn=rnn, lr=5e-3)
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize(
+    ("rnn", "mode", "lr", "env_steps"),
+    [
+        ("gru", "serial", 5e-3, 30_000),
+        ("lstm", "serial", 5e-3, 30_000),
+        ("gru", "sync", 5e-3, 30_000),
+        ("gru", "async", 3e-3, 60_000),
+        ("lstm", "async", 3e-3, 120_000),
+    ],
+)
+def test_memory_is_learned(rnn, mode, lr, env_steps, tmp_path):
+    """Without memory nobody is right more often than by chance (see `Recall`); with it everybody always is.
+
+    Steps of such a size, taken on for ten times as long as learning needs, may also unlearn it when the policy lags:
+    asynchronously they shrink.
+    """
+    schedule = "linear" if mode == "async" else "constant"
+    hp = Hyperparameters(**MEMORY, actor_rnn=rnn, critic_rnn=rnn, lr=lr, lr_schedule=schedule)
     settings = {"env": "games/recall", "mode": mode, "hp": hp, "num_envs_per_worker": 16}
-    result = train(config(tmp_path / "run", env_steps=30_000, final_eval_episodes=100, **settings))
+    result = train(config(tmp_path / "run", env_steps=env_steps, final_eval_episodes=100, **settings))
     agents = result.summary["evaluation"]["agents"]
     assert [agent["mean"] for agent in agents.values()] == [1.0, 1.0]
     assert always_recalls(result.policy())
@@ -53,8 +68,8 @@ def test_memory_is_learned(rnn, mode, tmp_path):
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("rnn", ["gru", "lstm"])
-def test_memory_is_learned_asynchronously(rnn, tmp_path):
-    """Until a checkpoint is always right: taken further with a policy that lags, such large steps may unlearn it."""
+def test_a_checkpoint_that_always_recalls_ends_an_asynchronous_run(rnn, tmp_path):
+    """Long before its env-steps are over, and it is the one that `policy()` loads."""
     hp = Hyperparameters(**MEMORY, actor_rnn=rnn, critic_rnn=rnn, lr=3e-3, lr_schedule="linear")
     settings = {"env": "games/recall", "mode": "async", "hp": hp, "num_envs_per_worker": 16, "env_steps": 120_000}
     result = train(config(tmp_path / "run", eval_env_steps=4_000, stop_score=2.0, **settings))
