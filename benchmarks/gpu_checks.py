@@ -6,6 +6,7 @@ Each takes the device and raises AssertionError with what is wrong.
 from __future__ import annotations
 
 import multiprocessing
+import traceback
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -118,9 +119,10 @@ def compiled(device: torch.device) -> None:
     fault = compiler_fault(device.type)
     assert fault is None, fault
     found = []
+    same = gpu_parts.batch(gpu_parts.learner(device).spec, 8).to(device)
     for compile_ in (False, True):
         algorithm = gpu_parts.learner(device, compile=compile_)
-        algorithm.update(gpu_parts.batch(algorithm.spec, 8).to(device), 0.0)
+        algorithm.update(same, 0.0)
         found.append(torch.cat([p.detach().flatten() for p in algorithm.actor.parameters()]))
     off = float((found[0] - found[1]).abs().max())
     assert off < 1e-4, f"weights differ by {off:.2g}"
@@ -180,6 +182,7 @@ def run(device: torch.device, names: list[str] | None = None) -> dict[str, str]:
             CHECKS[name](device)
             found[name] = "ok"
         except Exception as error:
+            traceback.print_exc()
             lines = str(error).strip().splitlines() or [""]
             found[name] = f"{type(error).__name__}: {lines[0]}"
         print(f"{name:45}{found[name]}", flush=True)

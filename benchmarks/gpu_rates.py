@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import gpu_parts
 import numpy as np
@@ -87,18 +88,17 @@ def learning(
     seconds: float = 1.0,
     lanes: int = 1024,
     networks: tuple[str, ...] = ("mlp", "image"),
-    variants: tuple[str, ...] = ("", "compiled"),
+    variants: Sequence[dict[str, Any]] = ({}, {"precision": "bfloat16"}, {"compile": True}),
 ) -> dict[str, float]:
-    """Return agent-steps/s of updates of one epoch, by network, precision and whether the step is compiled."""
+    """Return agent-steps/s of updates of one epoch, by network and what is not as by default."""
     rates = {}
     for name in networks:
         obs = NETWORKS[name]
-        for precision in ("float32", "bfloat16"):
-            for variant in variants:
-                spec = gpu_parts.policy_spec(obs)
-                algorithm = gpu_parts.learner(device, spec, precision=precision, compile=bool(variant))
-                made = gpu_parts.batch(spec, lanes if obs is VECTOR else max(1, lanes // 64)).to(device)
-                taken = seconds_of(partial(algorithm.update, made, 0.0), device, seconds)
-                label = ", ".join(filter(None, ("learn " + name, precision, variant)))
-                rates[f"{label}, agent-steps/s"] = made.reward.numel() / taken
+        for settings in variants:
+            spec = gpu_parts.policy_spec(obs)
+            algorithm = gpu_parts.learner(device, spec, **settings)
+            made = gpu_parts.batch(spec, lanes if obs is VECTOR else max(1, lanes // 64)).to(device)
+            taken = seconds_of(partial(algorithm.update, made, 0.0), device, seconds)
+            label = ", ".join([f"learn {name}", *(f"{key}={value}" for key, value in settings.items())])
+            rates[f"{label}, agent-steps/s"] = made.reward.numel() / taken
     return rates

@@ -75,7 +75,9 @@ def _row(name: str, found: Mapping[str, Any]) -> str:
 
 
 def _in_mib(growth: Mapping[str, float]) -> str:
-    start, end, slope, low, high = (growth[key] / MIB for key in ("start", "end", "per_hour", "low", "high"))
+    start, end = (growth[key] / MIB for key in ("start", "end"))
+    # + 0.0: a fit's rounding may be a negative zero
+    slope, low, high = (round(growth[key] / MIB, 2) + 0.0 for key in ("per_hour", "low", "high"))
     return f"{start:.1f} | {end:.1f} | {slope:+.2f} ({low:+.2f} to {high:+.2f})"
 
 

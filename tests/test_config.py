@@ -100,6 +100,15 @@ def test_local_inference_is_on_the_cpu(monkeypatch):
     assert make_plan(settings(inference="local"), load_spec(settings())).device == "cpu"
 
 
+@pytest.mark.parametrize(
+    ("asked", "meant"), [("auto", "cuda:0"), ("cuda", "cuda:0"), ("cuda:1", "cuda:1"), ("cpu", "cpu")]
+)
+def test_a_gpu_is_known_by_its_number(asked, meant, monkeypatch):
+    """`torch.cuda.set_device`, with which learners and inference workers begin, takes no device without one."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert make_plan(settings(device=asked), load_spec(settings())).device == meant
+
+
 def test_explicit_teams_and_roles_pass():
     validate(settings(teams='{"left": ["agent_0"], "right": ["agent_1", "agent_2"]}', sharing='{"agent_0": "scout"}'))
 

@@ -28,6 +28,8 @@ def compiler_fault(kind: str) -> str | None:
 
     # compiler processes of its own would outlive a learner that is killed
     inductor.compile_threads = 1
+    # its hints are for who writes the code: that float32 is not TF32 is meant (benchmarks/gpu.md)
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"torch\._inductor\.")
     try:
         torch.compile(lambda x: x.sin() + 1.0)(torch.zeros(8, device=kind))
     except Exception as error:  # whatever a missing or broken tool chain raises

@@ -49,7 +49,7 @@ class RunPlan:
     batch_lanes: tuple[int, ...]
     """Per policy: lanes (slots) of one update."""
     device: str
-    """Torch device of inference and learning."""
+    """Torch device of inference and learning: cpu, cuda:0, cuda:1 ..."""
     learner_threads: int
     """Torch threads of each learner."""
     scripts: tuple[str, ...] = ()
@@ -156,10 +156,6 @@ def make_plan(config: Config, env: EnvSpec) -> RunPlan:
         stores_state=any(spec.state_source == "env" for spec in policies),
         masked_death=config.death == "masked",
     )
-    device = config.device
-    if device == "auto":
-        on_cpu = config.mode == "serial" or _local_inference(config)
-        device = "cuda" if torch.cuda.is_available() and not on_cpu else "cpu"
     return RunPlan(
         config=config,
         env=env,
@@ -168,7 +164,7 @@ def make_plan(config: Config, env: EnvSpec) -> RunPlan:
         bystanders=tuple(bystanders),
         plane=plane,
         batch_lanes=tuple(_batch_lanes(config, plane, policy) for policy in range(len(policies))),
-        device=device,
+        device=_device(config),
         learner_threads=config.learner_threads or _learner_threads(plane.workers, len(policies)),
         scripts=config.league.scripts if in_league else (),
         architecture=alike,
@@ -228,6 +224,14 @@ def resolve_workers(config: Config) -> int:
     if config.num_workers:
         return config.num_workers
     return 1 if config.mode == "serial" else min(max(2, len(os.sched_getaffinity(0))), MOST_WORKERS)
+
+
+def _device(config: Config) -> str:
+    """Return the device that `device` means here, a GPU by its number: `torch.cuda.set_device` takes none without."""
+    if config.device != "auto":
+        return "cuda:0" if config.device == "cuda" else config.device
+    on_cpu = config.mode == "serial" or _local_inference(config)
+    return "cuda:0" if torch.cuda.is_available() and not on_cpu else "cpu"
 
 
 def _local_inference(config: Config) -> bool:

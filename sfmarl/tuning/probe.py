@@ -207,8 +207,12 @@ def _measure_size(plan: RunPlan, threads: int, seconds: float) -> Size:
     # work on a GPU is not this process's computing: what counts is how long its result takes
     act_clock = process_time if plan.device == "cpu" else perf_counter
     updated_at: list[tuple[int, float] | None] = [None] * len(learners)
-    begin, warm = perf_counter(), False
+    warm = False
     try:
+        if plan.device != "cpu":  # its first pass loads kernels and captures graphs, which takes as long as hundreds
+            rollout.run_once(timeout=0)
+            inference.run_once(timeout=0)
+        begin = perf_counter()
         while (now := perf_counter()) - begin < seconds and not _known(size, len(learners)):
             if not warm and (all(updated_at) or now - begin > WARM_UP_SHARE * seconds):
                 warm, before = True, counts.copy()

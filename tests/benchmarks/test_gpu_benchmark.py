@@ -12,6 +12,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "memory"))
 from child_processes import FileSharing
 
+from sfmarl.algorithms.compiling import compiler_fault
 from sfmarl.envs.registry import load_spec
 from sfmarl.run.validate import validate
 from sfmarl.user_code import import_user_code
@@ -25,6 +26,16 @@ def test_checks_pass_where_there_is_nothing_to_go_wrong(check):
 
     getattr(gpu_checks, check)(CPU)
     assert getattr(gpu_checks, check) in gpu_checks.CHECKS.values()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_compiled_step_is_asked_about_the_same_batch():
+    import gpu_checks
+
+    if fault := compiler_fault("cpu"):
+        pytest.skip(fault)
+    gpu_checks.compiled(CPU)
 
 
 @pytest.mark.slow
@@ -49,7 +60,7 @@ def test_every_piece_is_timed():
     import gpu_rates
 
     rates = gpu_rates.gathering(CPU, 0.01, envs=8) | gpu_rates.acting(CPU, 0.01, (4,), ("mlp",))
-    rates |= gpu_rates.learning(CPU, 0.01, 2, ("mlp",), ("",))
+    rates |= gpu_rates.learning(CPU, 0.01, 2, ("mlp",), ({}, {"precision": "bfloat16"}))
     assert len(rates) == 6 + 2 + 2 and all(rate > 0 for rate in rates.values())
 
 
