@@ -58,6 +58,13 @@ def _table(name: str, suite: Suite, grouped: dict[str, list[Run]]) -> str:
             for recipe, of_recipe in grouped.items()
         ]
         lines += [f"Gate, mean over seeds >= {suite.gate:g}: {', '.join(verdicts)}.", ""]
+    if suite.optimum is not None:
+        kept = "; ".join(f"{recipe}: {_kept(of_recipe, suite.optimum)}" for recipe, of_recipe in grouped.items())
+        lines += [
+            f"Evaluations after the first that reached 95 % of the optimum, {suite.optimum:g}: the lowest, and the "
+            f"share below 90 % of it, by seed. {kept}.",
+            "",
+        ]
     envs = {f"{run['env']} {run['env_kwargs']} ({run['env_version']})" for run in runs}
     machines = {machine.sentence(run["machine"]) for run in runs}
     lines += [
@@ -103,6 +110,21 @@ def _over_seeds(runs: Sequence[Run]) -> str:
 def _interval(final: dict[str, Any]) -> str:
     half = final["half_width"]
     return str(Interval(final["mean"], math.nan if half is None else half, final["episodes"]))
+
+
+def _kept(runs: Sequence[Run], optimum: float) -> str:
+    """Return, for every seed, what became of the optimum once it was reached."""
+    found = []
+    for run in runs:
+        scores = [score for _, score, _ in run["evaluations"]]
+        first = next((i for i, score in enumerate(scores) if score >= 0.95 * optimum), None)
+        if first is None:
+            found.append(f"{run['seed']}: never reached")
+            continue
+        after = scores[first:]
+        lost = sum(score < 0.9 * optimum for score in after) / len(after)
+        found.append(f"{run['seed']}: {min(after):.2f}, {lost:.0%}")
+    return ", ".join(found)
 
 
 def _median(runs: Sequence[Run], field: str) -> float:

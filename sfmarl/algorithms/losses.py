@@ -12,10 +12,19 @@ def masked_mean(x: Tensor, weight: Tensor) -> Tensor:
     return x.reshape(-1).dot(weight.reshape(-1)) / weight.sum().clamp_min(1.0)
 
 
-def clipped_surrogate(log_ratio: Tensor, advantage: Tensor, weight: Tensor, clip: float) -> Tensor:
-    """Return PPO's loss (Schulman et al. 2017, eq. 7), per agent: -mean min(r A, clip(r, 1 - clip, 1 + clip) A)."""
-    ratio = log_ratio.exp()
-    return -masked_mean(torch.minimum(ratio * advantage, ratio.clamp(1.0 - clip, 1.0 + clip) * advantage), weight)
+def clipped_surrogate(log_ratio: Tensor, log_lag: Tensor, advantage: Tensor, weight: Tensor, clip: float) -> Tensor:
+    """Return PPO's loss (Schulman et al. 2017, eq. 7), per agent, with a trust region around two policies.
+
+    r = exp(log_ratio) = pi / pi_k is taken against the policy at the update's start, l = exp(log_lag) = pi_k / mu is
+    how far that one had moved from the policy that acted. A sample's loss is -A r until r or r l = pi / mu leaves
+    [1 - clip, 1 + clip] in the direction of A; from there on it is constant and pushes no further. Where pi_k = mu
+    (policy lag 0) this is -min(r A, clip(r, 1 - clip, 1 + clip) A).
+    """
+    ratio, back = log_ratio.exp(), (-log_lag).exp()
+    highest = (1.0 + clip) * back.clamp(max=1.0)
+    lowest = (1.0 - clip) * back.clamp(min=1.0)
+    kept = torch.where(advantage > 0.0, torch.minimum(ratio, highest), torch.maximum(ratio, lowest))
+    return -masked_mean(kept * advantage, weight)
 
 
 def policy_gradient(log_prob: Tensor, advantage: Tensor, weight: Tensor) -> Tensor:

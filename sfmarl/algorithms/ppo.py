@@ -11,13 +11,20 @@ what keeps them right in asynchronous runs, so it is their default here. `appo` 
 
 **V-trace with several epochs.** Three policies meet: mu that acted, pi_k at the update's start, pi being optimised.
 V-trace corrects from mu to pi_k, once, with the log-probabilities stored at act time; its advantage carries rho =
-min(rho_bar, pi_k / mu). The clipped ratio is then pi / pi_k. Their product is the importance weight pi / mu, each
-factor exactly once, and the trust region lies around the newest policy: the decoupled objective of Hilton et al. 2022
-("Batch size-invariance for policy optimization", arXiv 2110.00641, section 3), which IMPACT (Luo et al. 2020, arXiv
-1912.00167) and RLlib's APPO use with their target network as pi_k. Sample Factory instead multiplies the V-trace
-advantage, which holds rho, by pi / mu: stale samples are then weighted by about rho squared. Advantages are
-standardised under the weights rho: a mean over plain rows would be a baseline that the lag biases. At policy lag 0
-all of this is PPO. With `gae` and `nstep` nothing corrects for lag but the ratio, which is then pi / mu.
+min(rho_bar, pi_k / mu). The ratio is then pi / pi_k. Their product is the importance weight pi / mu, each factor
+exactly once: the decoupled objective of Hilton et al. 2022 ("Batch size-invariance for policy optimization", arXiv
+2110.00641, section 3), which IMPACT (Luo et al. 2020, arXiv 1912.00167) and RLlib's APPO use with their target network
+as pi_k. Sample Factory instead multiplies the V-trace advantage, which holds rho, by pi / mu: stale samples are then
+weighted by about rho squared.
+
+The trust region lies around both pi_k and mu: a sample stops pushing where pi / pi_k or pi / mu has left the clip range
+in its direction. Around pi_k alone, as published, the same mistake, which at policy lag L is seen in L + 1 updates
+before its correction shows, may move the policy by the clip range in each; near an optimum, where the few mistakes left
+are the largest advantages of their batch, that overshoots, and what was learned is lost
+(`benchmarks/results/recall.md`).
+
+Advantages are standardised under the weights rho: a mean over plain rows would be a baseline that the lag biases. At
+policy lag 0 all of this is PPO. With `gae` and `nstep` nothing corrects for lag but the ratio, which is then pi / mu.
 
 Ratios are per agent, never of the joint action. What a dead agent's row holds has no influence.
 """
@@ -223,7 +230,7 @@ class PPO:
         """Return (surrogate loss, mean entropy, detached log-ratio [..., A]) of rows [..., A]."""
         log_ratio = (log_prob - targets.reference_log_prob) * active
         if self.hp.surrogate == "clip":
-            loss = losses.clipped_surrogate(log_ratio, targets.advantage, active, self.hp.clip)
+            loss = losses.clipped_surrogate(log_ratio, targets.log_lag, targets.advantage, active, self.hp.clip)
         else:
             loss = losses.policy_gradient(log_prob, targets.advantage, active)
         return loss, losses.masked_mean(entropy, active), log_ratio.detach()

@@ -23,6 +23,8 @@ class Targets:
 
     reference_log_prob: Tensor
     """Log-probability under the policy that the surrogate's ratio is taken against."""
+    log_lag: Tensor
+    """How far that policy had moved from the one that acted: the logarithm of their probabilities' ratio."""
     advantage: Tensor
     """With V-trace times the sample's importance weight rho; zero where no action was chosen."""
     value_target: Tensor
@@ -41,6 +43,7 @@ class Targets:
     def _map(self, select: Callable[[Tensor], Tensor]) -> Targets:
         return Targets(
             select(self.reference_log_prob),
+            select(self.log_lag),
             select(self.advantage),
             select(self.value_target),
             select(self.old_value),
@@ -89,6 +92,7 @@ def estimate(
         value_norm.update(target, running)
     targets = Targets(
         reference_log_prob=reference,
+        log_lag=torch.where(rows.active, reference - rows.behaviour_log_prob, 0.0),
         advantage=weight * (standardised if hp.normalise_advantages else advantage),
         value_target=target if value_norm is None else value_norm.normalise(target),
         old_value=value[:-1],

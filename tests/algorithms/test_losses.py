@@ -14,14 +14,42 @@ def rows():
     return rng.normal(size=(6, 5)) * 0.5, rng.normal(size=(6, 5)), weight, rng
 
 
-def test_clipped_surrogate_by_plain_loops(rows):
+@pytest.mark.parametrize("lag", [0.0, 0.4])
+def test_clipped_surrogate_by_plain_loops(rows, lag):
+    log_ratio, advantage, weight, rng = rows
+    log_lag = lag * rng.normal(size=weight.shape)
+    total = 0.0
+    for lr, ll, adv, w in zip(log_ratio.flat, log_lag.flat, advantage.flat, weight.flat, strict=True):
+        r, moved = np.exp(lr), np.exp(ll)
+        if adv > 0:
+            total += w * adv * min(r, 1.2, 1.2 / moved)
+        else:
+            total += w * adv * max(r, 0.8, 0.8 / moved)
+    got = losses.clipped_surrogate(*map(torch.from_numpy, (log_ratio, log_lag, advantage, weight)), 0.2)
+    assert got.item() == pytest.approx(-total / weight.sum())
+
+
+def test_at_lag_zero_the_clipped_surrogate_is_ppos(rows):
     log_ratio, advantage, weight, _ = rows
     total = 0.0
     for lr, adv, w in zip(log_ratio.flat, advantage.flat, weight.flat, strict=True):
         r = np.exp(lr)
         total += w * min(r * adv, min(max(r, 0.8), 1.2) * adv)
-    got = losses.clipped_surrogate(*map(torch.from_numpy, (log_ratio, advantage, weight)), 0.2)
+    none = np.zeros_like(log_ratio)
+    got = losses.clipped_surrogate(*map(torch.from_numpy, (log_ratio, none, advantage, weight)), 0.2)
     assert got.item() == pytest.approx(-total / weight.sum())
+
+
+@pytest.mark.parametrize(
+    ("moved", "advantage", "pushes"),
+    [(1.3, 1.0, False), (1.3, -1.0, True), (0.7, 1.0, True), (0.7, -1.0, False), (1.1, 1.0, True), (1.1, -1.0, True)],
+)
+def test_no_sample_pushes_the_policy_further_from_the_one_that_acted_than_the_clip_range(moved, advantage, pushes):
+    """At the update's start, where the ratio to its own first policy is 1 and would let everything through."""
+    log_ratio = torch.zeros(1, requires_grad=True)
+    args = (torch.tensor([moved]).log(), torch.tensor([advantage]), torch.ones(1))
+    losses.clipped_surrogate(log_ratio, *args, 0.2).backward()
+    assert log_ratio.grad.item() == (-advantage if pushes else 0.0)
 
 
 @pytest.mark.parametrize("huber_delta", [0.0, 0.5])
@@ -53,7 +81,7 @@ def test_gradients_by_finite_differences(rows, name):
 
     def loss(x):
         if name == "clip":
-            return losses.clipped_surrogate(x, other, weight, 0.2)
+            return losses.clipped_surrogate(x, 0.3 * old, other, weight, 0.2)
         if name == "pg":
             return losses.policy_gradient(x, other, weight)
         return losses.value_loss(x, other, weight, 0.5, old, 0.2)

@@ -113,13 +113,16 @@ def test_first_losses_by_plain_loops(preset, source):
         else:
             result = nstep_oracle(*column, len(reward))
         targets[:, n, a], advantages[:, n, a] = result
-    advantages = (advantages - advantages[active].mean()) / advantages[active].std()
+    weight = np.minimum(ratio, 1.0) if hp.returns == "vtrace" else np.ones_like(ratio)
+    mean = np.average(advantages[active], weights=weight[active])
+    spread = np.average((advantages - mean)[active] ** 2, weights=weight[active]) ** 0.5
+    advantages = weight * (advantages - mean) / spread
     policy, value = [], []
     for row in zip(*np.nonzero(active), strict=True):
-        # V-trace has corrected for the lag: the surrogate's own ratio starts at one
-        r = 1.0 if hp.returns == "vtrace" else ratio[row]
-        clipped = min(max(r, 0.8), 1.2)
-        objective = min(r * advantages[row], clipped * advantages[row])
+        # V-trace has corrected for the lag: the surrogate's own ratio starts at one, but not its trust region
+        r, moved = (1.0, ratio[row]) if hp.returns == "vtrace" else (ratio[row], 1.0)
+        kept = min(r, 1.2, 1.2 / moved) if advantages[row] > 0 else max(r, 0.8, 0.8 / moved)
+        objective = kept * advantages[row]
         policy.append(-log_pi[row].item() * advantages[row] if hp.surrogate == "pg" else -objective)
         error = abs(values[row] - targets[row])
         value.append(0.5 * error**2 if error <= 0.6 else 0.6 * (error - 0.3))
