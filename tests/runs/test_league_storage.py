@@ -44,7 +44,8 @@ def test_files_of_evicted_snapshots_go_once_no_checkpoint_names_them(keep, tmp_p
     taken, needed, there = league_of(run_dir)["pool"]["next"], named(run_dir), on_disk(run_dir)
     assert len(checkpoint.checkpoint_paths(run_dir)) == keep
     assert needed <= there, "whatever a checkpoint names can be resumed"
-    assert len(there) < taken - 5, f"{taken} were taken"
+    # how many are gone depends on when checkpoints were written: each kept one names a pool of its own
+    assert len(there) < taken
     # live ones are pinned beyond their eviction
     assert len(there - needed) <= 2
     for newest in checkpoint.checkpoint_paths(run_dir)[: keep - 1]:
