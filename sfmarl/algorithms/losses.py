@@ -20,7 +20,8 @@ def clipped_surrogate(log_ratio: Tensor, log_lag: Tensor, advantage: Tensor, wei
     [1 - clip, 1 + clip] in the direction of A; from there on it is constant and pushes no further. Where pi_k = mu
     (policy lag 0) this is -min(r A, clip(r, 1 - clip, 1 + clip) A).
     """
-    ratio, back = log_ratio.exp(), (-log_lag).exp()
+    ratio = log_ratio.exp()
+    back = (-log_lag).clamp(max=20.0).exp()  # a bound beyond every ratio, and finite: the advantage there is nearly 0
     highest = (1.0 + clip) * back.clamp(max=1.0)
     lowest = (1.0 - clip) * back.clamp(min=1.0)
     kept = torch.where(advantage > 0.0, torch.minimum(ratio, highest), torch.maximum(ratio, lowest))

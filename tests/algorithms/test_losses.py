@@ -52,6 +52,16 @@ def test_no_sample_pushes_the_policy_further_from_the_one_that_acted_than_the_cl
     assert log_ratio.grad.item() == (-advantage if pushes else 0.0)
 
 
+@pytest.mark.parametrize("log_lag", [-200.0, 200.0])
+@pytest.mark.parametrize("advantage", [-1e-30, 0.0, 1e-30])
+def test_an_action_that_has_become_all_but_impossible_or_certain_leaves_the_loss_finite(log_lag, advantage):
+    log_ratio = torch.zeros(1, requires_grad=True)
+    args = (torch.tensor([log_lag]), torch.tensor([advantage]), torch.ones(1))
+    loss = losses.clipped_surrogate(log_ratio, *args, 0.2)
+    loss.backward()
+    assert loss.isfinite() and log_ratio.grad.isfinite().all()
+
+
 @pytest.mark.parametrize("huber_delta", [0.0, 0.5])
 @pytest.mark.parametrize("clip", [0.0, 0.2])
 def test_value_loss_by_plain_loops(rows, huber_delta, clip):
