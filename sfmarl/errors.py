@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Sequence
 
 
 class SfmarlError(Exception):
@@ -45,3 +46,8 @@ def nearest(word: str, known: Iterable[str], count: int = 3) -> str:
     """Return " Did you mean 'a' or 'b'?" for the known words nearest to `word`, or an empty string."""
     close = difflib.get_close_matches(word, list(known), n=count, cutoff=0.5)
     return f" Did you mean {' or '.join(repr(w) for w in close)}?" if close else ""
+
+
+def debugging(argv: Sequence[str]) -> bool:
+    """Return whether the user wants tracebacks, too: `--debug` among the words or SFMARL_DEBUG=1."""
+    return "--debug" in argv or os.environ.get("SFMARL_DEBUG", "0") not in ("", "0")

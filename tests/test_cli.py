@@ -304,6 +304,21 @@ def test_help_needs_no_torch_and_the_module_is_the_command():
     )
 
 
+@pytest.mark.parametrize("words", [["doctor"], ["train", SPREAD], ["list", "--debug"]], ids=" ".join)
+def test_a_package_that_cannot_be_imported_is_named_by_every_command(tmp_path, words):
+    (tmp_path / "tyro.py").write_text("raise ImportError('undefined symbol', name='tyro')")
+    done = subprocess.run(
+        [sys.executable, "-m", "sfmarl", *words],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    *traceback, last = done.stderr.splitlines()
+    assert last.startswith("sfmarl: tyro cannot be imported (ImportError: undefined symbol). The installation is")
+    assert bool(traceback) == ("--debug" in words)
+
+
 def test_public_names_are_there_and_others_are_not():
     for name in sfmarl.__all__:
         assert getattr(sfmarl, name) is not None

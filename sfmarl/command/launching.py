@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sfmarl.command.arguments import LeagueArguments, TrainArguments, config_of, given_settings, parse_run
 from sfmarl.config import Config, default_run_dir
-from sfmarl.errors import RunError, SfmarlError, UsageError
+from sfmarl.errors import RunError, SfmarlError, UsageError, debugging
 from sfmarl.signals import raised
 from sfmarl.storage.durable import write_text
 
@@ -101,7 +101,7 @@ def guarded(run: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
 
     `--debug` anywhere in `argv`, or SFMARL_DEBUG=1, shows the traceback as well. SystemExit passes.
     """
-    debug = "--debug" in argv or os.environ.get("SFMARL_DEBUG", "0") not in ("", "0")
+    debug = debugging(argv)
     try:
         with raised():
             code = run([word for word in argv if word != "--debug"])

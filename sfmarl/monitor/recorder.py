@@ -54,6 +54,9 @@ class Recorder:
         self.bottleneck = Breakdown({}, "", "")
         """Of the newest record."""
         self._rates = 0.0, 0.0
+        # time.monotonic(), env-steps and agent-steps of the last record, before it of the first sight of progress:
+        # the console's rates and its ETA leave the start of the processes out
+        self._shown_from: tuple[float, int, int] | None = None
         self._words = words
         self._policies = policies
         self._rollout = rollout
@@ -105,7 +108,9 @@ class Recorder:
         return self._words.counts["learner"][:, LEARNER_COUNTS.index("updates")].copy()
 
     def look(self) -> None:
-        """Take note of the time when every policy has been updated for the first time; called often."""
+        """Take note of the times of the first steps and of every policy's first update; called often."""
+        if self._shown_from is None and self.env_steps > self._counts["rollout"]["env_steps"]:
+            self._shown_from = time.monotonic(), self.env_steps, self.agent_steps
         if self._first_update is None and (self._updates_made() > self._updates).all():
             self._first_update = time.monotonic() - self._called
 
@@ -141,7 +146,9 @@ class Recorder:
             **self.bottleneck.scalars(),
             **self.episodes.collect(),
         }
-        self._rates = scalars["throughput/agent_steps_per_second"], scalars["throughput/env_steps_per_second"]
+        if self._shown_from is not None:
+            self._rates = self._rates_since(*self._shown_from)
+            self._shown_from = now, self.env_steps, self.agent_steps
         if self._first_update is not None:
             scalars["startup/first_update_seconds"] = self._first_update
         if inference["forwards"]:
@@ -156,6 +163,11 @@ class Recorder:
         if lag := self._lag():
             scalars |= dict(zip(("policy_lag/min", "policy_lag/mean", "policy_lag/max"), lag, strict=True))
         return scalars
+
+    def _rates_since(self, time_before: float, env_steps: int, agent_steps: int) -> tuple[float, float]:
+        """Return agent-steps and env-steps per second since then."""
+        seconds = max(time.monotonic() - time_before, 1e-9)
+        return (self.agent_steps - agent_steps) / seconds, (self.env_steps - env_steps) / seconds
 
     def _lag(self) -> tuple[float, float, float] | None:
         lags = [metrics for metrics in self._learner.values() if "lag_mean" in metrics]
