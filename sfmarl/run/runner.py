@@ -1,4 +1,4 @@
-"""A run from its settings to its summary. Read top to bottom: prepare, wire, loop, finish.
+"""A run from its settings to its summary: what is asked for is looked at and planned; `sitting.py` sees it through.
 
 Config --load_spec--> EnvSpec --make_plan--> RunPlan --DataPlane.create--> shared memory
                                                 |
@@ -14,7 +14,6 @@ import json
 import multiprocessing
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,37 +23,22 @@ from sfmarl.config import Config, default_run_dir
 from sfmarl.envs.registry import load_spec
 from sfmarl.errors import RunError, UsageError
 from sfmarl.evaluation.policy import JointPolicy, load_policy
-from sfmarl.memory.plane import DataPlane
-from sfmarl.memory.segment import in_units
-from sfmarl.monitor.console import Console
-from sfmarl.monitor.event_log import EventLog, run_events
-from sfmarl.monitor.metrics import MetricsWriter
-from sfmarl.monitor.recorder import Recorder
 from sfmarl.players import frozen_from
-from sfmarl.run.build import publish_frozen
 from sfmarl.run.callbacks import Callbacks
-from sfmarl.run.crash import traceback_kept
-from sfmarl.run.crew import Crew
 from sfmarl.run.fork_server import fork_server
 from sfmarl.run.initial import InitialPolicies, read_initial, require_fit, write_initial
 from sfmarl.run.keeper import Judge
-from sfmarl.run.league import League, rehearse
-from sfmarl.run.memory_plan import shared_allocations, shared_bytes
+from sfmarl.run.league import rehearse
 from sfmarl.run.plan import RunPlan, make_plan, resolve_workers
-from sfmarl.run.process_crew import ProcessCrew
 from sfmarl.run.run_state import read_run_state, restored
-from sfmarl.run.serial import SerialCrew
+from sfmarl.run.sitting import sit
 from sfmarl.run.stopping import StopRequest, signals_noted
-from sfmarl.run.training import Training
 from sfmarl.run.validate import validate
 from sfmarl.run.validate_env import validate_for_env
-from sfmarl.statistics import Interval
 from sfmarl.storage import checkpoint
 from sfmarl.storage.config_file import read_config, write_config
-from sfmarl.storage.durable import replace_file
 from sfmarl.storage.lock import locked, make_run_dir
 from sfmarl.user_code import absolute, being_imported, import_user_code
-from sfmarl.workers.faults import FILE as ENV_FAULTS_FILE
 
 
 @dataclass(frozen=True)
@@ -107,7 +91,7 @@ def train(config: Config, judge: Judge | None = None) -> TrainResult:
             ) from error
         if initial:
             write_initial(plan, initial)
-        return _run(plan, callbacks, stop, called, resumed=None, notes=notes, judge=judge)
+        return TrainResult(config.run_dir, sit(plan, callbacks, stop, called, None, notes, judge))
 
 
 def check_run(
@@ -176,7 +160,7 @@ def _resume(config: Config, callbacks: Callbacks, run_dir: Path, stop: StopReque
         write_config(config, run_dir / "config.json")
     except OSError as error:
         notes.append(f"config.json keeps the settings of the sitting before: {error.strerror or error}.")
-    return _run(plan, callbacks, stop, called, resumed=resumed, notes=notes)
+    return TrainResult(run_dir, sit(plan, callbacks, stop, called, resumed, notes))
 
 
 def _is_over(run_dir: Path, env_steps: int) -> bool:
@@ -208,110 +192,3 @@ def _plan(config: Config) -> RunPlan:
     env = load_spec(config)
     validate_for_env(config, env, resolve_workers(config))
     return make_plan(config, env)
-
-
-def _run(
-    plan: RunPlan,
-    callbacks: Callbacks,
-    stop: StopRequest,
-    called: float,
-    resumed: checkpoint.Checkpoint | None,
-    notes: list[str] | None = None,
-    judge: Judge | None = None,
-) -> TrainResult:
-    """Wire the run and see it through; `called` is `time.monotonic()` when it was asked for."""
-    config, run_dir = plan.config, plan.config.run_dir
-    past = resumed.run_state if resumed else {}
-    console = Console(config.env_steps, config.quiet)
-    _announce(console, plan, resumed, notes or [])  # sizes are told before they are asked for
-    plane = DataPlane.create(plan.plane)
-    publish_frozen(plan, plane)
-    words = plane.words()
-    _restore_counters(words, past)
-
-    recorder = Recorder(
-        words,
-        plan.env,
-        [policy.name for policy in plan.policies],
-        called,
-        rollout=config.rollout,
-        epochs=[getattr(learns.hp, "epochs", 1) for learns in plan.learning],
-        past_seconds=past.get("wall_seconds", 0.0),
-        local_inference=plan.local_inference,
-    )
-    with console:
-
-        def warn(text: str) -> None:
-            console.message(text, "warning")
-
-        writer = MetricsWriter(run_dir, resume_step=past.get("env_steps"), warn=warn)
-        events = EventLog(run_dir, warn)
-        crew: Crew
-        if config.mode == "serial":
-            crew = SerialCrew(plan, plane, run_dir)
-        else:
-            crew = ProcessCrew(plan, plane, run_dir, events)
-        league = None
-        if config.league is not None:
-            with restored(resumed, "the league in run.json") if resumed else nullcontext():
-                league = League(plan, plane, past.get("league", {}), console.message, crew.reset)
-        training = Training(plan, crew, recorder, writer, console, past, callbacks, stop, judge, league)
-        with run_events(events, recorder, resumed is not None), traceback_kept(run_dir):
-            try:
-                stop.obey()
-                summary = training.run()
-            except KeyboardInterrupt:  # asked twice
-                crew.stop(at_once=True)
-                raise
-            finally:
-                crew.stop()
-                writer.close()
-            try:
-                replace_file(run_dir / "summary.json", json.dumps(summary, indent=2).encode() + b"\n")
-            except OSError as error:
-                warn(f"summary.json could not be written: {error.strerror or error}.")
-            callbacks.end(summary)
-        console.message(_closing(summary, run_dir), "result")
-    stop.obey()
-    return TrainResult(run_dir, summary)
-
-
-def _restore_counters(words: Any, past: dict[str, Any]) -> None:
-    for role, totals in past.get("counts", {}).items():
-        words.counts[role][0, : len(totals)] = totals  # counters that came later are at the end
-
-
-def _announce(console: Console, plan: RunPlan, resumed: checkpoint.Checkpoint | None, notes: list[str]) -> None:
-    config, spec = plan.config, plan.plane
-    for note in notes:
-        console.message(note, "warning")
-    teams = ", ".join(f"{team.name} ({len(team.agents)} agents)" for team in plan.env.teams)
-    algos = " + ".join(dict.fromkeys(learns.algo for learns in plan.learning))
-    console.message(f"{algos} on {config.env}: {teams}; seed {config.seed}; {config.run_dir}")
-    console.message(
-        f"{config.mode}: {spec.workers} rollout workers x {config.num_envs_per_worker} envs, "
-        f"{'local' if plan.local_inference else spec.inference_workers} inference, {spec.policies} learner, "
-        f"device {plan.device}"
-    )
-    shared = ", ".join(map(str, shared_allocations(plan)))
-    console.message(f"{in_units(shared_bytes(plan))} of shared memory: {shared}")
-    if resumed:
-        console.message(f"resumed from {resumed.path.name}")
-    elif config.init_from:
-        for policy, source in config.init_from.items():
-            console.message(f"policy {policy} begins with {source}")
-
-
-def _closing(summary: dict[str, Any], run_dir: Path) -> str:
-    lines = [
-        f"{summary['stopped_by']} after {summary['env_steps']:,} env-steps, {summary['agent_steps']:,} agent-steps, "
-        f"{summary['wall_seconds']:.0f} s ({summary['agent_steps_per_second']:,.0f} agent-steps/s)"
-    ]
-    if faults := summary["env_faults"]:
-        lines.append(f"environments failed {faults:,} times, and were replaced: {run_dir / ENV_FAULTS_FILE}")
-    evaluation = summary["evaluation"]
-    for team in evaluation["teams"].values() if evaluation else ():
-        how = f"{evaluation['episodes']} episodes, greedy, {evaluation['env_version']}"
-        lines.append(f"evaluation: {team['metric']}: {Interval.from_json(team)} ({how})")
-    lines.append(f"{run_dir} (tensorboard --logdir {run_dir}; sfmarl evaluate {run_dir})")
-    return "\n".join(lines)

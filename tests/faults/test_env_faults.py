@@ -14,7 +14,8 @@ from sfmarl.algorithms.ppo import Hyperparameters
 from sfmarl.config import Config
 from sfmarl.errors import EnvFault, RunError
 from sfmarl.memory.words import ROLLOUT_COUNTS
-from sfmarl.run.runner import _restore_counters, resume, train
+from sfmarl.run.runner import resume, train
+from sfmarl.run.sitting import _restore_counters
 from sfmarl.storage.checkpoint import latest
 from sfmarl.workers.faults import FILE, LONGEST_PAUSE_SECONDS, TRACEBACKS, WARNINGS, WINDOW, EnvFaults, SplitFaults
 from tests.faults import faulty

@@ -19,7 +19,7 @@ from small import children, config, wait_for
 from sfmarl.errors import RunError
 from sfmarl.memory.plane import DataPlane
 from sfmarl.memory.queues import SharedQueue
-from sfmarl.run import runner
+from sfmarl.run import runner, sitting
 from sfmarl.run.children import Children
 from sfmarl.run.plan import MOST_INFERENCE_WORKERS, MOST_WORKERS
 from sfmarl.run.runner import train
@@ -192,14 +192,14 @@ def test_ctrl_c_during_start_up(start_cli, tmp_path):
 def test_ctrl_c_while_something_is_imported_is_not_lost(tmp_path, monkeypatch):
     """Packages take any exception in the middle of an import for a module that is missing."""
 
-    class Writer(runner.MetricsWriter):
+    class Writer(sitting.MetricsWriter):
         def __init__(self, *args, **kwargs):
             with contextlib.suppress(BaseException):
                 os.kill(os.getpid(), signal.SIGINT)
                 time.sleep(0.1)
             super().__init__(*args, **kwargs)
 
-    monkeypatch.setattr(runner, "MetricsWriter", Writer)
+    monkeypatch.setattr(sitting, "MetricsWriter", Writer)
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(Interrupted):
         train(config(tmp_path / "run", mode="serial", num_workers=1))
