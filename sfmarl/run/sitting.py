@@ -12,7 +12,7 @@ from sfmarl.memory.segment import in_units
 from sfmarl.memory.words import Words
 from sfmarl.monitor.console import Console
 from sfmarl.monitor.event_log import EventLog, run_events
-from sfmarl.monitor.metrics import MetricsWriter
+from sfmarl.monitor.metrics_writer import MetricsWriter
 from sfmarl.monitor.recorder import Recorder
 from sfmarl.run.build import publish_frozen
 from sfmarl.run.callbacks import Callbacks

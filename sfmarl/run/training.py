@@ -19,7 +19,7 @@ from sfmarl.errors import RunError
 from sfmarl.monitor.console import Console
 from sfmarl.monitor.episodes import Episodes
 from sfmarl.monitor.growth import GrowthWatch
-from sfmarl.monitor.metrics import MetricsWriter
+from sfmarl.monitor.metrics_writer import MetricsWriter
 from sfmarl.monitor.record_files import Late
 from sfmarl.monitor.recorder import Recorder
 from sfmarl.monitor.system import SystemSampler

@@ -87,7 +87,7 @@ def test_a_disk_that_fills_up_does_not_end_training(disk, capfd, mode):
 
 
 def test_what_could_not_be_written_is_written_once_there_is_room(disk, capfd, monkeypatch):
-    monkeypatch.setattr("sfmarl.monitor.metrics.MetricsWriter.__init__.__defaults__", (None, None, 0.0))
+    monkeypatch.setattr("sfmarl.monitor.metrics_writer.MetricsWriter.__init__.__defaults__", (None, None, 0.0))
     run_dir = disk / "run"
     train(config(run_dir, callbacks=("disk:EmptyDisk",), env_steps=6000))
     said = capfd.readouterr().out
