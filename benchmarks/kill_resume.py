@@ -232,10 +232,12 @@ class Killed:
             early = number > 0 and self.rng.random() < EARLY
             if early:
                 time.sleep(self.rng.uniform(0.0, START_SECONDS))
-            elif not self._comes_to(moment, known):
+            came = early or self._comes_to(moment, known)
+            code = self.run.process.poll()
+            if code == 0:
+                break  # it was quicker than we are: nothing is left to kill
+            if code is not None or not came:
                 return f"the run did not come to its kill {number + 1}: {self.run.last_words()}"
-            if self.run.process.poll() is not None:
-                return f"the run ended by itself before kill {number + 1}: {self.run.last_words()}"
             known = self._kill(early, known)
             if known is None:
                 return "no checkpoint could be read after a kill"
@@ -297,11 +299,12 @@ class Killed:
                 "checkpoint": asdict(state),
             }
         )
-        if known is not None:
-            self._compare(known, state)
+        self._compare(known, state)
         return state
 
-    def _compare(self, before: State, after: State) -> None:
+    def _compare(self, before: State | None, after: State) -> None:
+        if before is None:  # it was never killed
+            return
         self.jumps += [f"after kill {len(self.kills)}: {wrong}" for wrong in before.jumps_to(after)]
 
 

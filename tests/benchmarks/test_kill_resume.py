@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+import subprocess
 import sys
 from dataclasses import replace
 
@@ -57,6 +59,40 @@ def test_learning_rates_off_the_schedule_are_seen():
     assert killed.jumps == ["after kill 0: learning rate 0.001, not 0.0006 to 0.0005"]
 
 
+class Ended:
+    """A run that was over, with this exit code, before anybody came to kill it."""
+
+    def __init__(self, code: int) -> None:
+        self.run_dir, self.process, self.code = "run", None, code
+
+    def start(self, words) -> None:
+        self.process = subprocess.Popen([sys.executable, "-c", f"raise SystemExit({self.code})"])
+        self.process.wait()
+
+    def record(self) -> dict:
+        return {}
+
+    def family(self) -> list:
+        return []
+
+    def ends_within(self, seconds: float) -> bool:
+        return True
+
+    def last_words(self) -> str:
+        return "so it was"
+
+
+@pytest.mark.parametrize(("code", "failure"), [(0, ""), (1, "the run did not come to its kill 1: so it was")])
+def test_a_run_that_ends_before_it_is_killed(monkeypatch, states, code, failure):
+    import argparse
+
+    import kill_resume
+
+    monkeypatch.setattr(kill_resume, "state_of", lambda run_dir: states[1])
+    killed = kill_resume.Killed(argparse.Namespace(env_steps=1000, kills=3), Ended(code), random.Random(1))
+    assert (killed.train(["train"]), killed.kills, killed.jumps) == (failure, [], [])
+
+
 def test_report(states):
     from dataclasses import asdict
 
@@ -87,12 +123,12 @@ def test_report(states):
 def test_three_kills(tmp_path, monkeypatch):
     import kill_resume
 
-    words = "kill_resume.py --seeds 2 --kills 3 --env-steps 60000 --episodes 20 --results"
+    words = "kill_resume.py --seeds 2 --kills 3 --env-steps 120000 --episodes 20 --results"
     monkeypatch.setattr(sys, "argv", [*words.split(), str(tmp_path)])
     assert kill_resume.main() == 0
     record = json.loads((tmp_path / "kill_resume.json").read_text())
     (pair,) = record["seeds"]
-    assert pair["kills"] and pair["killed"]["env_steps"] >= 60_000
+    assert pair["kills"] and pair["killed"]["env_steps"] >= 120_000
     assert pair["failure"] == "" and pair["jumps"] == [] and pair["lost"] == pair["orphans"] == 0
     counted = [kill["checkpoint"]["env_steps"] for kill in pair["kills"]]
     assert counted == sorted(counted) and counted[-1] > 0
