@@ -96,8 +96,7 @@ SUITES: dict[str, Suite] = {
         "Asynchronous against synchronous MAPPO, native simple_spread, N = 3",
         "Same hyperparameters and the same batch (one slot of every lane): does asynchronous training with V-trace "
         "score like synchronous training, whose policy lag is 0? The learner sets the pace here, so lag is as large as "
-        "the ring allows. The recipe async-gae leaves it uncorrected. async-vtrace-ring3 was recorded before the trust "
-        "region also lay around the policy that acted.",
+        "the ring allows. The recipe async-gae leaves it uncorrected.",
         {
             "sync": (lambda: _native(mode="sync"), "synchronous (at lag 0 V-trace is GAE)"),
             "async-vtrace": (_native, "asynchronous, ring of two slots, lag corrected by V-trace"),
