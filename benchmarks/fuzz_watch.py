@@ -14,7 +14,7 @@ from pathlib import Path
 from unittest import mock
 
 from sfmarl.command import cli
-from sfmarl.run import runner
+from sfmarl.run import runner, sitting
 
 LIMIT_SECONDS = 20.0
 """After so long a request hangs."""
@@ -125,9 +125,9 @@ def request(words: Sequence[str], allowed: Sequence[Path] = (), starts: bool = F
 
     with contextlib.ExitStack() as stack:
         stack.enter_context(mock.patch.object(runner, "fork_server"))
-        stack.enter_context(mock.patch.object(runner, "ProcessCrew", refuse))
+        stack.enter_context(mock.patch.object(sitting, "ProcessCrew", refuse))
         if not starts:
-            stack.enter_context(mock.patch.object(runner, "_run", refuse))
+            stack.enter_context(mock.patch.object(runner, "sit", refuse))
         outcome = watch(lambda: cli.main(list(words)), allowed)
     if outcome.code not in (0, 1, 2, "started"):
         outcome.wrong.append(f"exit code {outcome.code}")

@@ -51,6 +51,9 @@ MIB = 2**20
 QUANTITIES = ("rss", "uss", "anon", "shared", "files", "threads")
 """What is looked at, of each process: resident bytes (all; its own alone; of these anonymous; mapped shared memory),
 open file descriptors, threads."""
+OPENED = "files"
+"""The quantity whose level is its lowest: an evaluation's environments open files, and close them again with it, while
+what leaks is there at every look."""
 MOST_DRAWN = 240
 """Looks at a process that are recorded, [seconds, RSS], for the figure."""
 START_PATIENCE = 120.0
@@ -176,7 +179,10 @@ class Watched:
                 raise RuntimeError(
                     f"{name} of the run {self.work!r} was not there for long enough: a helper, or killed"
                 )
-            grown = {quantity: growth(rows[:, 0], rows[:, 1 + i]) for i, quantity in enumerate(QUANTITIES)}
+            grown = {
+                quantity: growth(rows[:, 0], rows[:, 1 + i], lowest=quantity == OPENED)
+                for i, quantity in enumerate(QUANTITIES)
+            }
             found[name] = {
                 "flat": (
                     grown["rss"]["end"] - grown["rss"]["start"] <= args.tolerance_mib * MIB
@@ -209,16 +215,17 @@ def quantities(process: psutil.Process) -> tuple[int, ...]:
     return memory.rss, memory.uss, anon, shared, process.num_fds(), process.num_threads()
 
 
-def growth(seconds: Sequence[float], values: Sequence[float]) -> dict[str, float]:
-    """Return medians of the first and the last tenth, and the slope per hour with its 95 % interval (Theil-Sen).
+def growth(seconds: Sequence[float], values: Sequence[float], lowest: bool = False) -> dict[str, float]:
+    """Return medians of the first and the last tenth (`lowest`: the smallest values of the first and the second half),
+    and the slope per hour with its 95 % interval (Theil-Sen).
 
     The interval takes looks for independent, which memory is not: it is narrower than it should be.
     """
-    tenth = max(1, len(values) // 10)
+    level, part = (np.min, len(values) // 2) if lowest else (np.median, max(1, len(values) // 10))
     slope, _, low, high = theilslopes(values, np.asarray(seconds) / 3600.0, 0.95)
     return {
-        "start": float(np.median(values[:tenth])),
-        "end": float(np.median(values[-tenth:])),
+        "start": float(level(values[:part])),
+        "end": float(level(values[-part:])),
         "per_hour": float(slope),
         "low": float(low),
         "high": float(high),

@@ -21,7 +21,8 @@ def write(record: Mapping[str, Any], folder: Path) -> None:
                 f"Episodes of a few steps for {record['seconds'] / 60:.0f} minutes, the first "
                 f"{record['warm_up'] / 60:.0f} of which do not count. RSS: all resident memory of a process, also what "
                 "it shares; own: what would be free if it ended (USS). Start and end: medians of the first and last "
-                "tenth. Slope: Theil-Sen, with its 95 % interval, which takes looks for independent. A process is "
+                "tenth, of open files the fewest of the first and of the second half. Slope: Theil-Sen, with its 95 % "
+                "interval, which takes looks for independent. A process is "
                 f"flat if its RSS grew by no more than {record['tolerance_mib']:g} MiB and its open files by no more "
                 f"than {record['tolerance_files']}, and it was never replaced.",
                 "",

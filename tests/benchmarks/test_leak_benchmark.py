@@ -38,9 +38,10 @@ def watched(run: Path, rss_mib, files=12, pids=(1,)):
         (lambda hour: 500.0 + 40 * hour, 12, (1,), False),
         (lambda hour: 500.0 - 40 * hour, 12, (1,), True),
         (lambda hour: 500.0, lambda hour: int(12 + 20 * hour), (1,), False),
+        (lambda hour: 500.0, lambda hour: 12 + 8 * (hour > 0.1 and int(100 * hour) % 10 > 0), (1,), True),
         (lambda hour: 500.0, 12, (1, 2), False),
     ],
-    ids=["flat", "a peak", "grows", "shrinks", "forgets to close files", "was replaced"],
+    ids=["flat", "a peak", "grows", "shrinks", "forgets to close files", "opens and closes files", "was replaced"],
 )
 def test_what_is_flat(rss, files, pids, flat, tmp_path):
     assert watched(tmp_path, rss, files, pids).judged(ARGS)["learner-0"]["flat"] is flat
