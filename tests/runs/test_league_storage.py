@@ -95,10 +95,10 @@ class Counts(Callback):
 def test_the_last_checkpoint_holds_every_match_that_was_told_of(mode, tmp_path):
     settings = {"mode": mode, "num_workers": 2 if mode == "async" else 1, "env_steps": 12_000}
     settings["callbacks"] = ("tests.runs.test_league_storage:Counts",)
-    run_dir = train(config(tmp_path / "run", **settings)).run_dir
-    before = league_of(run_dir)
+    result = train(config(tmp_path / "run", **settings))
+    run_dir, before = result.run_dir, league_of(result.run_dir)
     assert sum(before["matches"].values()) == json.loads((run_dir / "matches.json").read_text()) > 1000
-    resume(run_dir, env_steps=18_000)
+    resume(run_dir, env_steps=result.summary["env_steps"] + 6_000)
     after = league_of(run_dir)
     heard = json.loads((run_dir / "matches.json").read_text())
     assert sum(after["matches"].values()) == sum(before["matches"].values()) + heard

@@ -84,8 +84,9 @@ def test_nothing_is_left_running(async_run):
 
 def test_resume_continues_counters_and_weights(async_run):
     before = latest(async_run.run_dir)
-    result = resume(async_run.run_dir, env_steps=8000, eval_env_steps=0)
-    assert result.summary["env_steps"] >= 8000
+    more = before.run_state["env_steps"] + 4000
+    result = resume(async_run.run_dir, env_steps=more, eval_env_steps=0)
+    assert result.summary["env_steps"] >= more
     assert result.summary["agent_steps"] == 2 * result.summary["env_steps"]
     assert result.summary["wall_seconds"] > before.run_state["wall_seconds"]
     after = latest(async_run.run_dir).read_policy("agent")
