@@ -20,6 +20,9 @@ INFERENCE_COUNTS = ("forwards", "rows")
 LEARNER_COUNTS = ("updates", "agent_steps", "rows", "dropped_slots")
 """Counters per role, since the start of the run (they outlive a worker's restart)."""
 
+MOST_LOOKS = 50
+"""Looks at the counters until two agree; who never finds them standing still takes the last."""
+
 WATCHED = ("rollout", "inference", "learner", "evaluator")
 """Roles whose processes count the passes of their loop."""
 
@@ -73,6 +76,18 @@ class Words:
         """Role -> [processes] int64: counts every pass of the process's loop that did something."""
         self.passes = {role: segment.array(f"{role}.passes") for role in WATCHED}
         """Role -> [processes] int64: counts every pass, waiting or not; a process whose count stands still hangs."""
+
+    def totals(self) -> dict[str, list[int]]:
+        """Return role -> sum of each counter over its processes; those of one process are of the same moment.
+
+        Processes add to their counters one after the other, within a microsecond: it is read until two looks agree.
+        """
+        looks = {role: counts.copy() for role, counts in self.counts.items()}
+        for _ in range(MOST_LOOKS):
+            before, looks = looks, {role: counts.copy() for role, counts in self.counts.items()}
+            if all(np.array_equal(before[role], look) for role, look in looks.items()):
+                break
+        return {role: look.sum(axis=0).tolist() for role, look in looks.items()}
 
     @property
     def stopping(self) -> bool:

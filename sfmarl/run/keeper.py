@@ -10,6 +10,7 @@ from typing import Any
 
 from sfmarl.errors import RunError, UserCodeError
 from sfmarl.evaluation.result import Evaluation
+from sfmarl.memory.words import ROLLOUT_COUNTS
 from sfmarl.monitor.recorder import Recorder
 from sfmarl.run.callbacks import Callbacks
 from sfmarl.run.crew import Crew
@@ -198,13 +199,15 @@ class Keeper:
     def _run_state(self) -> dict[str, Any]:
         recorder = self._recorder
         league = {} if self._league is None else {"league": self._league.state_dict()}
+        counts = self._crew.words.totals()  # looked at once: workers go on meanwhile
+        stepped = dict(zip(ROLLOUT_COUNTS, counts["rollout"], strict=True))
         return league | {
-            "env_steps": recorder.env_steps,
-            "agent_steps": recorder.agent_steps,
+            "env_steps": stepped["env_steps"],
+            "agent_steps": stepped["agent_steps"],
             "wall_seconds": recorder.wall_seconds,
             "next_evaluation": self._next_evaluation if self._due_evaluation is None else self._due_evaluation,
             "generators": self._crew.generators(),
-            "counts": {role: counts.sum(axis=0).tolist() for role, counts in self._crew.words.counts.items()},
+            "counts": counts,
         }
 
     def on_evaluated(self, path: Path, evaluation: Evaluation | None) -> None:

@@ -72,6 +72,13 @@ def test_a_score_stands_at_the_steps_its_checkpoint_had_seen(async_run):
     assert set(scored) <= steps
 
 
+def test_what_a_checkpoint_counts_is_of_one_moment(async_run):
+    for path in checkpoint_paths(async_run.run_dir):
+        state = Checkpoint(path).run_state
+        assert state["counts"]["rollout"][:2] == [state["env_steps"], state["agent_steps"]]
+        assert state["agent_steps"] == 2 * state["env_steps"]
+
+
 def test_the_policy_acts_on_raw_observations(async_run):
     policy = sfmarl.load_policy(async_run.run_dir)
     actions = policy.act({agent: np.zeros(policy.specs["agent"].obs.shape, np.float32) for agent in policy.agents})
