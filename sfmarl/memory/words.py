@@ -21,7 +21,7 @@ LEARNER_COUNTS = ("updates", "agent_steps", "rows", "dropped_slots")
 """Counters per role, since the start of the run (they outlive a worker's restart)."""
 
 MOST_LOOKS = 50
-"""Looks at the counters until two agree; who never finds them standing still takes the last."""
+"""Looks at the counters, at most, until two agree; the last one counts if none do."""
 
 WATCHED = ("rollout", "inference", "learner", "evaluator")
 """Roles whose processes count the passes of their loop."""
