@@ -108,9 +108,9 @@ SUITES: dict[str, Suite] = {
         "Memory learned from late samples: games/recall, two agents",
         "Each agent must say at the end what it was shown at the beginning. The optimum, 2, takes about 5,000 "
         "env-steps to learn, a policy without memory gets 1 by chance. Is it kept for the rest of the 120,000, also at "
-        "policy lag? With the trust region around each update's first policy alone (the package of commit 9cb0ba8 "
-        "under these benchmarks, `recall_one_region.json`, the same machine) async-lstm was below 90 % of it in 30, 78, "
-        "75, 3 and 30 % of the evaluations after it had been reached, and scored 1.79 ± 0.57 in the end, one seed 0.97.",
+        "policy lag? With the trust region around each update's first policy alone (commit 9cb0ba8, "
+        "`recall_one_region.json`, the same machine) async-lstm was below 90 % of it in 30, 78, 75, 3 and 30 % of the "
+        "evaluations after it had been reached, and scored 1.79 ± 0.57 in the end, one seed 0.97.",
         {
             "sync-lstm": (lambda: _recall("sync", "lstm"), "synchronous, LSTM"),
             "async-lstm": (lambda: _recall("async", "lstm"), "asynchronous, LSTM, half the lanes per update"),
